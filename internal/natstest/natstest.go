@@ -1,0 +1,196 @@
+// Package natstest starts real NATS servers for tests: inside the test's own process (Start) or as a process of their
+// own that can be killed (Process). Both listen on a free port of 127.0.0.1, keep their data in a folder of the test
+// and come back on the same port and folder after Restart.
+//
+// Invariants: a server is gone, and its folder may be removed, when the test that started it ends. A test binary that
+// uses Process calls Main first thing in its TestMain. If a server cannot be started the test fails at once with the
+// server's own words. No function here may be called from a goroutine that is not the test's, as testing demands.
+package natstest
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+// startBound is how long a server may take until it accepts connections. It is generous: a loaded machine is slow,
+// and a server that does not come up at all fails the test anyway.
+const startBound = 60 * time.Second
+
+// settings are what both kinds of servers are made from. They travel to a server process as JSON.
+type settings struct {
+	Port       int    `json:"port"`
+	Dir        string `json:"dir"`
+	JetStream  bool   `json:"jetstream"`
+	User       string `json:"user,omitempty"`
+	Password   string `json:"password,omitempty"`
+	MaxPayload int32  `json:"max_payload,omitempty"`
+	SyncAlways bool   `json:"sync_always,omitempty"`
+}
+
+// Option changes how a server is made.
+type Option func(*settings)
+
+// NoJetStream makes a server without JetStream.
+func NoJetStream() Option { return func(s *settings) { s.JetStream = false } }
+
+// UserPassword makes a server that demands these credentials. URL has them; Addr is without.
+func UserPassword(user, password string) Option {
+	return func(s *settings) { s.User, s.Password = user, password }
+}
+
+// MaxPayload sets the largest message in bytes.
+func MaxPayload(n int32) Option { return func(s *settings) { s.MaxPayload = n } }
+
+// SyncAlways makes the server write every message through to the disk before it answers.
+func SyncAlways() Option { return func(s *settings) { s.SyncAlways = true } }
+
+// Dir sets the data folder, for a server that is to find the data of another one. Default: a folder of the test.
+func Dir(dir string) Option { return func(s *settings) { s.Dir = dir } }
+
+func newSettings(t testing.TB, opts []Option) settings {
+	t.Helper()
+	s := settings{Port: server.RANDOM_PORT, JetStream: true}
+	for _, o := range opts {
+		o(&s)
+	}
+	if s.Dir == "" {
+		s.Dir = t.TempDir()
+	}
+	return s
+}
+
+// options are the server's own. NoSigs: signals belong to the test binary.
+func (s settings) options() *server.Options {
+	return &server.Options{
+		Host:       "127.0.0.1",
+		Port:       s.Port,
+		JetStream:  s.JetStream,
+		StoreDir:   s.Dir,
+		Username:   s.User,
+		Password:   s.Password,
+		MaxPayload: s.MaxPayload,
+		SyncAlways: s.SyncAlways,
+		NoLog:      true,
+		NoSigs:     true,
+	}
+}
+
+func (s settings) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
+
+func (s settings) url() string {
+	u := url.URL{Scheme: "nats", Host: s.addr()}
+	if s.User != "" {
+		u.User = url.UserPassword(s.User, s.Password)
+	}
+	return u.String()
+}
+
+// run starts a server and waits until it is ready; it is used in the test's process and in the server's own.
+func (s settings) run() (*server.Server, error) {
+	srv, err := server.NewServer(s.options())
+	if err != nil {
+		return nil, fmt.Errorf("make nats-server: %w", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(startBound) {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, fmt.Errorf("nats-server on %s was not ready within %s", s.addr(), startBound)
+	}
+	return srv, nil
+}
+
+// Server is a server inside the test's process. Its methods belong to the test's goroutine.
+type Server struct {
+	t   testing.TB
+	set settings
+	srv *server.Server // nil while stopped
+}
+
+// Start starts a server and stops it when the test ends.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	s := &Server{t: t, set: newSettings(t, opts)}
+	t.Cleanup(s.Stop)
+	s.Restart()
+	return s
+}
+
+// URL is where clients connect, with the credentials when the server demands some.
+func (s *Server) URL() string { return s.set.url() }
+
+// Addr is host:port, without credentials.
+func (s *Server) Addr() string { return s.set.addr() }
+
+// Dir is the folder that holds the server's data.
+func (s *Server) Dir() string { return s.set.Dir }
+
+// NATS is the server itself, for tests that look inside. It changes with each Restart and is nil after Stop.
+func (s *Server) NATS() *server.Server { return s.srv }
+
+// Stop ends the server in order and waits until it is gone. Stopping twice is fine.
+func (s *Server) Stop() {
+	if s.srv == nil {
+		return
+	}
+	s.srv.Shutdown()
+	s.srv.WaitForShutdown()
+	s.srv = nil
+}
+
+// Restart stops the server if it runs and starts it with the same port and folder.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Stop()
+	srv, err := s.set.run()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.set.Port = srv.Addr().(*net.TCPAddr).Port
+	s.srv = srv
+}
+
+// Conn is a plain connection that ends with the test.
+func (s *Server) Conn() *nats.Conn {
+	s.t.Helper()
+	return connect(s.t, s.URL())
+}
+
+// JetStream is a JetStream client on a connection of its own that ends with the test.
+func (s *Server) JetStream() jetstream.JetStream {
+	s.t.Helper()
+	return newJetStream(s.t, s.URL())
+}
+
+func connect(t testing.TB, url string) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatalf("connect to %s: %v", url, err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func newJetStream(t testing.TB, url string) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(connect(t, url))
+	if err != nil {
+		t.Fatalf("JetStream client: %v", err)
+	}
+	return js
+}
+
+// LeakOptions name the goroutines that nats-server leaves behind by design, for goleak in tests that Start a server.
+func LeakOptions() []goleak.Option {
+	return nil
+}

@@ -1,0 +1,125 @@
+package natstest
+
+import (
+	"context"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	goleak.VerifyTestMain(m, LeakOptions()...)
+}
+
+// one is what both kinds of servers can do.
+type one interface {
+	URL() string
+	Addr() string
+	Dir() string
+	Stop()
+	Restart()
+	Conn() *nats.Conn
+	JetStream() jetstream.JetStream
+}
+
+func both(t *testing.T, test func(t *testing.T, start func(...Option) one)) {
+	t.Run("embedded", func(t *testing.T) { test(t, func(o ...Option) one { return Start(t, o...) }) })
+	t.Run("process", func(t *testing.T) { test(t, func(o ...Option) one { return Process(t, o...) }) })
+}
+
+func put(t *testing.T, js jetstream.JetStream, stream, subject string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{subject}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, subject, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func count(t *testing.T, js jetstream.JetStream, stream string) uint64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+func TestRestartKeepsPortAndData(t *testing.T) {
+	both(t, func(t *testing.T, start func(...Option) one) {
+		s := start(SyncAlways())
+		url := s.URL()
+		put(t, s.JetStream(), "A", "a")
+		s.Restart()
+		if s.URL() != url {
+			t.Fatalf("came back on %s, was on %s", s.URL(), url)
+		}
+		if n := count(t, s.JetStream(), "A"); n != 1 {
+			t.Fatalf("%d messages after the restart", n)
+		}
+		s.Stop()
+		s.Stop()
+		if c, err := net.Dial("tcp", s.Addr()); err == nil {
+			c.Close()
+			t.Fatal("something still listens after Stop")
+		}
+	})
+}
+
+func TestOptions(t *testing.T) {
+	both(t, func(t *testing.T, start func(...Option) one) {
+		s := start(NoJetStream(), UserPassword("u", "p"), MaxPayload(4096))
+		if _, err := nats.Connect("nats://" + s.Addr()); err == nil {
+			t.Fatal("connected without credentials")
+		}
+		nc := s.Conn()
+		if nc.MaxPayload() != 4096 {
+			t.Fatalf("max payload is %d", nc.MaxPayload())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := s.JetStream().AccountInfo(ctx); err == nil {
+			t.Fatal("JetStream is on")
+		}
+	})
+}
+
+func TestKilledProcessKeepsStoredMessages(t *testing.T) {
+	p := Process(t)
+	put(t, p.JetStream(), "A", "a")
+	pid := p.PID()
+	p.Kill()
+	p.Kill()
+	if p.PID() != 0 {
+		t.Fatal("a killed server has a pid")
+	}
+	if err := syscall.Kill(pid, 0); err == nil {
+		t.Fatal("the process is still there")
+	}
+	p.Restart()
+	if n := count(t, p.JetStream(), "A"); n != 1 {
+		t.Fatalf("%d messages after SIGKILL", n)
+	}
+}
+
+// Another server can take over the data of one that is gone.
+func TestDir(t *testing.T) {
+	a := Start(t)
+	put(t, a.JetStream(), "A", "a")
+	a.Stop()
+	b := Process(t, Dir(a.Dir()))
+	if n := count(t, b.JetStream(), "A"); n != 1 {
+		t.Fatalf("%d messages", n)
+	}
+}
