@@ -1,0 +1,65 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seriatim/seriatim/internal/problem"
+)
+
+// MinServer is the oldest server that has what this program needs.
+const MinServer = "2.14"
+
+const minMajor, minMinor = 2, 14
+
+// CheckServer says whether the connected server can be used: new enough (ErrOldServer), with JetStream for this
+// account (ErrNoJetStream). A user without the right to ask is not told so here; its requests will tell.
+func CheckServer(ctx context.Context, nc *nats.Conn) error {
+	op := "check the server at " + nc.ConnectedUrlRedacted()
+	if err := CheckVersion(nc.ConnectedServerVersion()); err != nil {
+		return problem.New(op, err, "upgrade nats-server; a cluster can be upgraded one server at a time")
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return problem.New(op, err, "")
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	// Old servers without any JetStream, and new ones that have it off, both leave the request without a responder.
+	if _, err = js.AccountInfo(ctx); err == nil {
+		return nil
+	}
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||
+		errors.Is(err, nats.ErrNoResponders) {
+		return noJetStream(op, err)
+	}
+	if errors.Is(nc.LastError(), nats.ErrPermissionViolation) && ctx.Err() != nil {
+		return nil
+	}
+	return explain(op, "", err)
+}
+
+// CheckVersion refuses a server version below MinServer with ErrOldServer, naming both. Pre-releases of a version that
+// is new enough pass, and so does what has no version at all: a server built from source.
+func CheckVersion(version string) error {
+	v := strings.TrimPrefix(strings.TrimSpace(version), "v")
+	parts := strings.SplitN(v, ".", 3)
+	if len(parts) < 2 {
+		return nil
+	}
+	major, errMajor := strconv.Atoi(parts[0])
+	minor, errMinor := strconv.Atoi(strings.SplitN(parts[1], "-", 2)[0])
+	if errMajor != nil || errMinor != nil {
+		return nil
+	}
+	if major > minMajor || major == minMajor && minor >= minMinor {
+		return nil
+	}
+	return fmt.Errorf("%w: it is %s, and %s is needed", ErrOldServer, version, MinServer)
+}
