@@ -1,0 +1,365 @@
+package lane
+
+import (
+	"time"
+)
+
+// Output is something that a Holder wants done. Exactly one field is set.
+type Output struct {
+	// Lane and Action: a lane's action.
+	Lane   string
+	Action Action
+	// Session: write the own session's record.
+	Session *WriteSession
+	// Dead: declare another's session dead.
+	Dead *WriteDead
+	// Farewell: say goodbye for a session whose groups are empty and whose claims are given back.
+	Farewell *Farewell
+	// Pull asks for turns, at most as many as there are free slots.
+	Pull *Pull
+	// Over names the session that has just ended; the lanes got their own actions.
+	Over string
+}
+
+// Farewell ends a session's record by compare-and-set.
+type Farewell struct {
+	Session string
+	Expect  uint64
+}
+
+// Pull asks for up to N turns. Op comes back with each delivery and with the end of the pull.
+type Pull struct {
+	Op Op
+	N  int
+}
+
+// Holder joins the machines of one worker for one queue: its lanes, its slots and pulls, its session and its view of
+// the others'. It is not safe for concurrent use: one goroutine owns it. It does nothing by itself; what it wants done
+// is taken with Take after each call.
+type Holder struct {
+	cfg     Config
+	view    View
+	session Session
+	obs     *Observer
+	newID   func() string
+
+	lanes map[string]*held
+	order []*held // the same lanes, in an order that depends on the events alone
+
+	capacity int
+	used     int
+	pulls    map[Op]int
+	asked    int // turns asked for and not yet come
+	lastPull Op
+
+	quiet, draining, stopped bool
+	waitingAt                time.Duration
+	othersWait               bool
+
+	old []Farewell // sessions that are over and not yet said goodbye for
+
+	out     []Output
+	actions []Action
+}
+
+type held struct {
+	name string
+	at   int
+	s    State
+}
+
+// Options are what a Holder needs beside its Config.
+type Options struct {
+	// NewID makes the id of each session.
+	NewID func() string
+	// Created is the creation time of JOBS (Unix nanoseconds).
+	Created int64
+	// Random is in [0,1).
+	Random func() float64
+	// Backoff is the queue's delay after a failed attempt.
+	Backoff func(attempt int) time.Duration
+}
+
+// NewHolder is a holder without a session; the first Tick begins one.
+func NewHolder(cfg Config, o Options) *Holder {
+	h := &Holder{
+		cfg: cfg, obs: NewObserver(), newID: o.NewID,
+		lanes: map[string]*held{}, pulls: map[Op]int{},
+	}
+	h.view = View{Config: cfg, Created: o.Created, Random: o.Random, Backoff: o.Backoff, Dead: h.dead}
+	return h
+}
+
+// dead is the lanes' view of other sessions. A session without a record starts being watched when a claim names it.
+func (h *Holder) dead(session string) bool {
+	h.obs.Miss(session, h.view.Now)
+	if h.cfg.Broken.Off(RuleDeadFirst) && h.obs.Silent(session, &h.cfg, h.view.Now) {
+		return true
+	}
+	return h.obs.Dead(session)
+}
+
+// Take returns what is to be done, in order, and forgets it. The slice is reused by the next call.
+func (h *Holder) Take() []Output {
+	out := h.out
+	h.out = h.out[len(h.out):]
+	if cap(h.out) < 64 {
+		h.out = make([]Output, 0, 1024)
+	}
+	return out
+}
+
+// At sets the clocks for the calls that follow: the holder's own, and the server's as well as it is known.
+func (h *Holder) At(now time.Duration, server time.Time) {
+	h.view.Now, h.view.ServerNow = now, server
+	h.view.OthersWait = h.othersWait || now-h.waitingAt > time.Second
+	h.view.Session, h.view.Until = "", 0
+	if h.session.Phase == SessionStands {
+		h.view.Session, h.view.Until = h.session.ID, h.session.Until
+	}
+}
+
+// Session returns the own session.
+func (h *Holder) Session() Session { return h.session }
+
+// Lanes is the number of lanes in hand.
+func (h *Holder) Lanes() int { return len(h.order) }
+
+// Used is the number of slots in use.
+func (h *Holder) Used() int { return h.used }
+
+// Running lists the lanes of which a process may be alive.
+func (h *Holder) Running() []string {
+	var names []string
+	for _, l := range h.order {
+		if l.s.Busy() {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
+// Each calls f for every lane in hand.
+func (h *Holder) Each(f func(lane string, s *State)) {
+	for _, l := range h.order {
+		f(l.name, &l.s)
+	}
+}
+
+// Lane tells what happened to a lane. An event for a lane that is not in hand is late and means nothing, but for a
+// delivery.
+func (h *Holder) Lane(lane string, e Event) {
+	l := h.lanes[lane]
+	if l == nil {
+		switch e.(type) {
+		case Delivered, Visit:
+			l = &held{name: lane, at: len(h.order)}
+			h.lanes[lane] = l
+			h.order = append(h.order, l)
+		default:
+			return
+		}
+	}
+	h.step(l, e)
+}
+
+func (h *Holder) step(l *held, e Event) {
+	slot := l.s.slot
+	l.s, h.actions = Next(l.s, e, &h.view, h.actions[:0])
+	if l.s.slot != slot {
+		if slot {
+			h.used--
+		} else {
+			h.used++
+		}
+	}
+	for _, a := range h.actions {
+		switch a.(type) {
+		case Drop:
+			h.remove(l)
+		case FreeSlot:
+			continue
+		}
+		h.out = append(h.out, Output{Lane: l.name, Action: a})
+	}
+}
+
+func (h *Holder) remove(l *held) {
+	last := h.order[len(h.order)-1]
+	h.order[l.at], last.at = last, l.at
+	h.order = h.order[:len(h.order)-1]
+	delete(h.lanes, l.name)
+}
+
+// all gives every lane an event; lanes may be dropped meanwhile.
+func (h *Holder) all(e Event) {
+	for i := len(h.order) - 1; i >= 0; i-- {
+		h.step(h.order[i], e)
+	}
+}
+
+// Delivered takes a turn that pull op brought; pending is how many more the server has.
+func (h *Holder) Delivered(lane string, t Turn, op Op, pending int) {
+	if n, ok := h.pulls[op]; ok {
+		h.asked--
+		if n > 1 {
+			h.pulls[op] = n - 1
+		} else {
+			delete(h.pulls, op)
+		}
+	}
+	h.othersWait, h.waitingAt = pending > 0, h.view.Now
+	h.Lane(lane, Delivered{Turn: t})
+}
+
+// PullEnded: the pull brings no more.
+func (h *Holder) PullEnded(op Op) {
+	h.asked -= h.pulls[op]
+	delete(h.pulls, op)
+}
+
+// WantPull asks for turns if there are free slots; the driver calls it after a batch of events.
+func (h *Holder) WantPull() {
+	free := h.capacity - h.used - h.asked
+	if free <= 0 || h.quiet || h.draining || h.session.Phase != SessionStands || h.view.Now >= h.session.Until {
+		return
+	}
+	h.lastPull++
+	h.pulls[h.lastPull] = free
+	h.asked += free
+	h.out = append(h.out, Output{Pull: &Pull{Op: h.lastPull, N: free}})
+}
+
+// Capacity sets how many jobs may run at once.
+func (h *Holder) Capacity(n int) { h.capacity = n }
+
+// Quiet stops, or resumes, the pulling of turns; what runs goes on.
+func (h *Holder) Quiet(on bool) { h.quiet = on }
+
+// Drain stops pulling and starting: lanes that have not started are given back, slices end after their job.
+func (h *Holder) Drain() { h.draining, h.view.Draining = true, true }
+
+// StopLanes ends what runs and hands everything back. Asked again it kills at once.
+func (h *Holder) StopLanes() { h.all(Stop{}) }
+
+// Close begins no further session; Goodbye may follow when no lane is left.
+func (h *Holder) Close() { h.stopped = true }
+
+// Visit looks whether a lane lacks a turn, unless it is in hand: then its own end will. It reports whether a Drop for
+// the lane will follow.
+func (h *Holder) Visit(lane string, publish bool) bool {
+	if h.lanes[lane] != nil {
+		return false
+	}
+	h.Lane(lane, Visit{Publish: publish})
+	return true
+}
+
+// Tick lets time pass: requests are sent again, claims and the session are rewritten, and silent sessions declared dead.
+func (h *Holder) Tick() {
+	next, writes, over := h.session.Tick(&h.cfg, h.view.Now)
+	h.session = next
+	if over {
+		h.over()
+	}
+	h.write(writes)
+	if h.session.Phase == SessionNone && !h.stopped && (len(h.Running()) == 0 || h.cfg.Broken.Off(RuleKillAtEnd)) {
+		h.session, writes = h.session.Begin(h.newID(), &h.cfg, h.view.Now)
+		h.write(writes)
+	}
+	h.all(Tick{})
+	if h.session.Phase == SessionStands {
+		for _, d := range h.obs.Tick(h.session.ID, &h.cfg, h.view.Now) {
+			h.out = append(h.out, Output{Dead: &d})
+		}
+		h.sayGoodbye()
+	}
+}
+
+func (h *Holder) write(writes []WriteSession) {
+	for _, w := range writes {
+		h.out = append(h.out, Output{Session: &w})
+	}
+}
+
+// over ends the session: every lane is told.
+func (h *Holder) over() {
+	h.view.Session, h.view.Until = "", 0
+	h.out = append(h.out, Output{Over: h.session.ID})
+	h.old = append(h.old, Farewell{Session: h.session.ID, Expect: h.session.Seq})
+	h.all(SessionOver{})
+}
+
+// sayGoodbye ends the records of former sessions once nothing of theirs is left.
+func (h *Holder) sayGoodbye() {
+	if len(h.old) == 0 {
+		return
+	}
+	for _, l := range h.order {
+		switch l.s.Phase {
+		case Killing, Stuck, Orphaned, Reclaiming:
+			return
+		}
+		if l.s.cut {
+			return
+		}
+	}
+	for _, f := range h.old {
+		h.out = append(h.out, Output{Farewell: &f})
+	}
+	h.old = nil
+}
+
+// SessionStored: the write of the own session's record was confirmed.
+func (h *Holder) SessionStored(op Op, seq uint64) {
+	before := h.session.Phase
+	h.session = h.session.Stored(op, seq, &h.cfg, h.view.Now)
+	h.At(h.view.Now, h.view.ServerNow)
+	if before == SessionOpening && h.session.Phase == SessionStands {
+		h.all(SessionNew{})
+	}
+}
+
+// SessionRefused: the write of the own session's record met another record.
+func (h *Holder) SessionRefused(op Op) {
+	stood := h.session.Phase == SessionStands
+	next, over := h.session.Refused(op)
+	h.session = next
+	if over && stood {
+		h.over()
+	}
+}
+
+// TouchSession has the session's record rewritten soon.
+func (h *Holder) TouchSession() { h.session = h.session.Touch() }
+
+// See notes a session's record. The own session, declared dead by somebody, is over at once.
+func (h *Holder) See(s Sighting) {
+	if s.Session == h.session.ID && h.session.Phase != SessionNone {
+		if s.Final {
+			stood := h.session.Phase == SessionStands
+			h.session = Session{op: h.session.op, ID: h.session.ID, Seq: h.session.Seq}
+			if stood {
+				h.over()
+			}
+			h.obs.See(s, h.view.Now)
+		}
+		return
+	}
+	h.obs.See(s, h.view.Now)
+}
+
+// Forget drops a session whose record expired.
+func (h *Holder) Forget(session string) { h.obs.Forget(session) }
+
+// Dead says whether a session is known to be over.
+func (h *Holder) Dead(session string) bool { return h.obs.Dead(session) }
+
+// Goodbye returns the farewell of the own session, when no lane is left: only then are its groups empty and its claims
+// given back.
+func (h *Holder) Goodbye() (Farewell, bool) {
+	if len(h.order) > 0 || h.session.Phase != SessionStands {
+		return Farewell{}, false
+	}
+	return Farewell{Session: h.session.ID, Expect: h.session.Seq}, true
+}

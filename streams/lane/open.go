@@ -1,0 +1,199 @@
+package lane
+
+import "time"
+
+// examine finds out why a claim was refused, or would be: the record first, and only after its answer the head. The
+// other way round a head that was finished and released in between would look as if it waited.
+func (m *machine) examine() {
+	m.Phase = Examining
+	m.claimed = false
+	m.read = request{}
+	if m.v.Broken.Off(RuleRecordFirst) {
+		m.readHead()
+		return
+	}
+	m.readRecord()
+}
+
+// headRead: a head read came back.
+func (m *machine) headRead() {
+	switch m.Phase {
+	case Opening:
+		m.haveHead()
+	case Examining:
+		if m.v.Broken.Off(RuleRecordFirst) {
+			m.readRecord()
+			return
+		}
+		m.decide()
+	case Looking:
+		m.lookHead()
+	}
+}
+
+// recordRead: a record read came back.
+func (m *machine) recordRead(paused bool) {
+	switch m.Phase {
+	case Examining:
+		reuse := m.v.Broken.Off(RuleHeadRead) && m.headOK
+		if m.v.Broken.Off(RuleRecordFirst) || reuse {
+			m.decide()
+			return
+		}
+		m.readHead()
+	case Looking:
+		m.lookRecord(paused)
+	case Reclaiming:
+		m.reclaimRecord()
+	}
+}
+
+// decide acts on the table.
+func (m *machine) decide() {
+	if !m.recordOK {
+		// It expired or was swept: nobody has the lane.
+		m.record = Record{}
+		if !m.head.Found {
+			m.end()
+			return
+		}
+		m.claimHead(Record{Job: m.head.Seq}, 0)
+		return
+	}
+	r := m.record
+	switch Decide(r, m.head, m.v) {
+	case Fresh:
+		m.claimHead(Record{Job: m.head.Seq}, r.Seq)
+	case Again:
+		m.claimHead(Record{
+			Job: r.Job, Counts: r.Counts, Stolen: r.Stolen, Dying: r.Dying,
+			Attempt: r.Attempt, Error: r.Error, Cause: r.Cause,
+		}, r.Seq)
+	case Steal:
+		m.claimHead(m.stolen(r), r.Seq)
+	case Busy, Stale:
+		m.giveBack(m.busyDelay())
+	case NotDue:
+		m.giveBack(max(r.Due(m.v.ServerNow), time.Millisecond))
+	case Empty:
+		m.claim = r
+		m.claimed = r.Session == m.v.Session
+		m.endEmpty()
+	case Stands:
+		m.end()
+	}
+}
+
+// endEmpty ends the turn of a lane without jobs. A stolen claim of one's own is released first: it would keep the lane
+// busy for as long as this session lives, because it is not released by its job's absence.
+func (m *machine) endEmpty() {
+	if m.claimed && m.claim.Stolen && m.claim.State == Running {
+		m.Phase = Marking
+		m.mark()
+		return
+	}
+	m.end()
+}
+
+// stolen is the claim on a dead session's job: the loss is counted in the very write that steals, or a job that takes
+// its holders down would never be found out.
+func (m *machine) stolen(r Record) Record {
+	s := Record{
+		Job: r.Job, Counts: r.Counts, Dying: r.Dying, Attempt: r.Attempt,
+		Stolen: !m.v.Broken.Off(RuleStolenMark), Error: r.Error, Cause: r.Cause,
+	}
+	if r.State == Held || r.Dying || m.v.Broken.Off(RuleStealCount) {
+		return s
+	}
+	s.Lost++
+	s.Cause = "lost"
+	s.Error = "the worker that ran it was lost (session " + r.Session + ")"
+	if limit := m.v.MaxLost; limit > 0 && s.Lost >= limit {
+		s.Dying = true
+		s.Attempt = r.Attempt
+	}
+	return s
+}
+
+// claimHead claims the head that was just read, unless there is no use in it.
+func (m *machine) claimHead(r Record, expect uint64) {
+	switch {
+	case m.stop || m.v.Draining:
+		m.giveBack(0)
+	case m.head.Unserved && !r.Dying:
+		m.giveBack(m.unservedDelay())
+	default:
+		m.claimFor(r, expect)
+	}
+}
+
+// unservedDelay: another workerd may serve the kind; until one is started this one asks ever more seldom.
+func (m *machine) unservedDelay() time.Duration {
+	return spread(min(100*time.Millisecond<<min(max(m.Turn.Delivered-1, 0), 10), 30*time.Second), m.v)
+}
+
+// haveHead: the head is known while opening; the claim may still be on its way.
+func (m *machine) haveHead() {
+	if m.write.open() {
+		return
+	}
+	if !m.head.Found {
+		m.endEmpty()
+		return
+	}
+	if !m.claimed {
+		m.examine()
+		return
+	}
+	if m.jobs > 0 && m.head.Seq <= m.claim.Job {
+		// A job whose delete was confirmed: a read of the past. The look comes after the end.
+		m.end()
+		return
+	}
+	m.haveClaim()
+}
+
+// haveClaim: a claim of ours stands; start when the head is known, fresh and the one that it names.
+func (m *machine) haveClaim() {
+	if m.cut || m.read.open() && m.Phase == Opening {
+		return
+	}
+	if !m.headOK || m.v.Now-m.headAt > m.v.Window && !m.v.Broken.Off(RuleHeadRead) {
+		m.Phase = Opening
+		m.readHead()
+		return
+	}
+	switch {
+	case !m.head.Found:
+		m.endEmpty()
+		return
+	case m.stop || m.v.Draining:
+		m.park(GivenBack, afterNak, 0)
+		return
+	case m.head.Seq != m.claim.Job:
+		m.Phase = Opening
+		m.claimFor(Record{Job: m.head.Seq}, m.claim.Seq)
+		return
+	case !m.v.alive():
+		return // SessionOver follows
+	case m.claim.Dying:
+		m.move()
+		return
+	case m.head.Invalid != "":
+		m.claim.Error, m.claim.Cause = m.head.Invalid, "invalid"
+		m.die()
+		return
+	case m.head.Unserved:
+		m.park(GivenBack, afterNak, m.unservedDelay())
+		return
+	}
+	m.start()
+}
+
+func (m *machine) start() {
+	m.Phase = InRun
+	m.fence = m.claim.Seq
+	m.more = m.head.More
+	m.outcome = Outcome{}
+	m.do(Start{Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt, Counts: m.claim.Counts})
+}

@@ -1,0 +1,133 @@
+package lane
+
+import "time"
+
+// Phase is where a lane stands in its turn.
+type Phase uint8
+
+// The phases. The order is that of a turn that meets no trouble.
+const (
+	// Idle: nothing happened yet.
+	Idle Phase = iota
+	// Opening: the head is being read, a claim may be on its way.
+	Opening
+	// Examining: a claim was refused; record, then head, then decide.
+	Examining
+	// InRun: the job runs.
+	InRun
+	// Killing: its group is being killed.
+	Killing
+	// Moving: its dead letter is being stored.
+	Moving
+	// Settling: its delete is being confirmed.
+	Settling
+	// Marking: the done record of a stolen claim is being written.
+	Marking
+	// Parking: a record that gives the lane back, or makes it wait, is being written.
+	Parking
+	// Returning: the turn is being given back.
+	Returning
+	// Ending: the turn is being ended.
+	Ending
+	// Looking: the lane is looked at again after the end.
+	Looking
+	// Relaying: a new turn is being published.
+	Relaying
+	// Orphaned: the session is over, the group empty; a new session has to give the claim back.
+	Orphaned
+	// Reclaiming: the new session reads the old claim and gives it back.
+	Reclaiming
+	// Stuck: a group that could not be shown to be empty. The lane stays claimed while the session lives.
+	Stuck
+	// Gone: the machine is done.
+	Gone
+
+	phaseCount
+)
+
+var phaseNames = [phaseCount]string{
+	"idle", "opening", "examining", "running", "killing", "moving", "settling", "marking", "parking", "returning",
+	"ending", "looking", "relaying", "orphaned", "reclaiming", "stuck", "gone",
+}
+
+// String names the phase.
+func (p Phase) String() string { return phaseNames[p] }
+
+// request is a question on its way.
+type request struct {
+	op    Op
+	first time.Duration // first sending
+	again time.Duration // when it is sent again without an answer
+	tries int
+}
+
+func (r request) open() bool { return r.op != 0 }
+
+// after says what a parked lane does next.
+type after uint8
+
+const (
+	afterNak  after = iota // give the turn back
+	afterMove              // move the job to the dead letters
+)
+
+// State is one lane in one holder's hands. It is a value: Next returns a changed copy.
+type State struct {
+	Phase Phase
+	// Turn is the delivery that is to be answered last.
+	Turn Turn
+
+	lastOp Op
+	read   request // head or record
+	write  request // claim
+	step   request // the phase's own request: delete, move, end, nak, publish
+
+	// readsRecord tells which of the two reads is on its way.
+	readsRecord bool
+
+	head   Head
+	headOK bool
+	headAt time.Duration // first sending of the read that gave head
+
+	record   Record // the last record read
+	recordOK bool
+
+	// claim is the last record of ours that was seen stored; claimed says that nothing speaks against it.
+	claim    Record
+	claimed  bool
+	claimAt  time.Duration // first sending of the write that gave claim
+	claimTTL time.Duration
+
+	// want is the record of the write on its way.
+	want       Record
+	wantTTL    time.Duration
+	wantExpect uint64
+
+	fence   uint64
+	outcome Outcome
+
+	parkAs     Record // what Parking has to write
+	then       after
+	delay      time.Duration
+	cut        bool   // the session ended while the lane was held
+	orphanOf   string // that session
+	claimLoops int    // refusals met in this turn
+	dropped    bool   // claim lost: after the kill, only give the turn back
+	stop       bool   // stop was asked
+	slot       bool   // occupies a slot
+	more       bool   // jobs stood behind the head
+	jobs       int    // finished in this turn
+	since      time.Duration
+}
+
+// Slot says whether the lane occupies a slot: from the delivery of its turn until its processes are gone.
+func (s *State) Slot() bool { return s.slot }
+
+// Job is the sequence of the job that the lane is about; 0 before a head was read.
+func (s *State) Job() uint64 { return s.head.Seq }
+
+// Fence is the fence of the present run.
+func (s *State) Fence() uint64 { return s.fence }
+
+// Busy says whether a process of the lane may be alive.
+func (s *State) Busy() bool { return s.Phase == InRun || s.Phase == Killing || s.Phase == Stuck }
