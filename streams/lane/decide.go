@@ -33,6 +33,8 @@ type View struct {
 	Created int64
 	// Draining says that no further job may be started.
 	Draining bool
+	// NoSlot says that the turn just delivered has no slot to run in.
+	NoSlot bool
 	// OthersWait says that other lanes wait for a turn, as far as known.
 	OthersWait bool
 	// Dead says whether a session said goodbye or was declared dead.

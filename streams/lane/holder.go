@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"strings"
 	"time"
 )
 
@@ -27,18 +28,20 @@ type Farewell struct {
 	Expect  uint64
 }
 
-// Pull asks for up to N turns. Op comes back with each delivery and with the end of the pull.
+// Pull asks for up to N turns of a queue. Op comes back with each delivery and with the end of the pull.
 type Pull struct {
-	Op Op
-	N  int
+	Queue string
+	Op    Op
+	N     int
 }
 
-// Holder joins the machines of one worker for one queue: its lanes, its slots and pulls, its session and its view of
-// the others'. It is not safe for concurrent use: one goroutine owns it. It does nothing by itself; what it wants done
-// is taken with Take after each call.
+// Holder joins the machines of one worker: its lanes, its slots and pulls, its session and its view of the others'. A
+// lane's name is <queue>.<type>.<id>, the end of its subjects. It is not safe for concurrent use: one goroutine owns
+// it. It does nothing by itself; what it wants done is taken with Take after each call.
 type Holder struct {
-	cfg     Config
-	view    View
+	cfg     Config // of the session: the shortest lease of its queues
+	queues  []*queue
+	now     time.Duration
 	session Session
 	obs     *Observer
 	newID   func() string
@@ -48,13 +51,9 @@ type Holder struct {
 
 	capacity int
 	used     int
-	pulls    map[Op]int
-	asked    int // turns asked for and not yet come
 	lastPull Op
 
 	quiet, draining, stopped bool
-	waitingAt                time.Duration
-	othersWait               bool
 
 	old []Farewell // sessions that are over and not yet said goodbye for
 
@@ -65,35 +64,67 @@ type Holder struct {
 type held struct {
 	name string
 	at   int
+	q    *queue
 	s    State
 }
 
-// Options are what a Holder needs beside its Config.
-type Options struct {
-	// NewID makes the id of each session.
-	NewID func() string
+// queue is what the holder knows of one queue that it serves.
+type queue struct {
+	name  string
+	view  View
+	pulls map[Op]int
+	asked int // turns asked for and not yet come
+
+	othersWait bool // the server had more turns at the last delivery
+	waitingAt  time.Duration
+}
+
+// Queue is one queue that a holder serves.
+type Queue struct {
+	Name string
+	Config
 	// Created is the creation time of JOBS (Unix nanoseconds).
 	Created int64
-	// Random is in [0,1).
-	Random func() float64
 	// Backoff is the queue's delay after a failed attempt.
 	Backoff func(attempt int) time.Duration
 }
 
-// NewHolder is a holder without a session; the first Tick begins one.
-func NewHolder(cfg Config, o Options) *Holder {
-	h := &Holder{
-		cfg: cfg, obs: NewObserver(), newID: o.NewID,
-		lanes: map[string]*held{}, pulls: map[Op]int{},
+// NewHolder is a holder without a session; the first Tick begins one, under an id from newID. The queues are in order
+// of preference; random is in [0,1).
+func NewHolder(queues []Queue, newID func() string, random func() float64) *Holder {
+	h := &Holder{cfg: queues[0].Config, obs: NewObserver(), newID: newID, lanes: map[string]*held{}}
+	for _, q := range queues {
+		if q.Lease < h.cfg.Lease {
+			h.cfg = q.Config
+		}
+		h.queues = append(h.queues, &queue{
+			name: q.Name, pulls: map[Op]int{},
+			view: View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead},
+		})
 	}
-	h.view = View{Config: cfg, Created: o.Created, Random: o.Random, Backoff: o.Backoff, Dead: h.dead}
 	return h
+}
+
+// Created tells that a queue's JOBS has this creation time: it may have been made anew.
+func (h *Holder) Created(name string, created int64) {
+	if q := h.queue(name); q != nil {
+		q.view.Created = created
+	}
+}
+
+func (h *Holder) queue(name string) *queue {
+	for _, q := range h.queues {
+		if q.name == name {
+			return q
+		}
+	}
+	return nil
 }
 
 // dead is the lanes' view of other sessions. A session without a record starts being watched when a claim names it.
 func (h *Holder) dead(session string) bool {
-	h.obs.Miss(session, h.view.Now)
-	if h.cfg.Broken.Off(RuleDeadFirst) && h.obs.Silent(session, &h.cfg, h.view.Now) {
+	h.obs.Miss(session, h.now)
+	if h.cfg.Broken.Off(RuleDeadFirst) && h.obs.Silent(session, &h.cfg, h.now) {
 		return true
 	}
 	return h.obs.Dead(session)
@@ -111,11 +142,21 @@ func (h *Holder) Take() []Output {
 
 // At sets the clocks for the calls that follow: the holder's own, and the server's as well as it is known.
 func (h *Holder) At(now time.Duration, server time.Time) {
-	h.view.Now, h.view.ServerNow = now, server
-	h.view.OthersWait = h.othersWait || now-h.waitingAt > time.Second
-	h.view.Session, h.view.Until = "", 0
-	if h.session.Phase == SessionStands {
-		h.view.Session, h.view.Until = h.session.ID, h.session.Until
+	h.now = now
+	for _, q := range h.queues {
+		q.view.Now, q.view.ServerNow = now, server
+		q.view.OthersWait = q.othersWait || now-q.waitingAt > time.Second
+	}
+	h.viewSession()
+}
+
+// viewSession shows the lanes the session that stands.
+func (h *Holder) viewSession() {
+	for _, q := range h.queues {
+		q.view.Session, q.view.Until = "", 0
+		if h.session.Phase == SessionStands {
+			q.view.Session, q.view.Until = h.session.ID, h.session.Until
+		}
 	}
 }
 
@@ -153,7 +194,12 @@ func (h *Holder) Lane(lane string, e Event) {
 	if l == nil {
 		switch e.(type) {
 		case Delivered, Visit:
-			l = &held{name: lane, at: len(h.order)}
+			name, _, _ := strings.Cut(lane, ".")
+			q := h.queue(name)
+			if q == nil {
+				return
+			}
+			l = &held{name: lane, at: len(h.order), q: q}
 			h.lanes[lane] = l
 			h.order = append(h.order, l)
 		default:
@@ -165,7 +211,7 @@ func (h *Holder) Lane(lane string, e Event) {
 
 func (h *Holder) step(l *held, e Event) {
 	slot := l.s.slot
-	l.s, h.actions = Next(l.s, e, &h.view, h.actions[:0])
+	l.s, h.actions = Next(l.s, e, &l.q.view, h.actions[:0])
 	if l.s.slot != slot {
 		if slot {
 			h.used--
@@ -198,38 +244,6 @@ func (h *Holder) all(e Event) {
 	}
 }
 
-// Delivered takes a turn that pull op brought; pending is how many more the server has.
-func (h *Holder) Delivered(lane string, t Turn, op Op, pending int) {
-	if n, ok := h.pulls[op]; ok {
-		h.asked--
-		if n > 1 {
-			h.pulls[op] = n - 1
-		} else {
-			delete(h.pulls, op)
-		}
-	}
-	h.othersWait, h.waitingAt = pending > 0, h.view.Now
-	h.Lane(lane, Delivered{Turn: t})
-}
-
-// PullEnded: the pull brings no more.
-func (h *Holder) PullEnded(op Op) {
-	h.asked -= h.pulls[op]
-	delete(h.pulls, op)
-}
-
-// WantPull asks for turns if there are free slots; the driver calls it after a batch of events.
-func (h *Holder) WantPull() {
-	free := h.capacity - h.used - h.asked
-	if free <= 0 || h.quiet || h.draining || h.session.Phase != SessionStands || h.view.Now >= h.session.Until {
-		return
-	}
-	h.lastPull++
-	h.pulls[h.lastPull] = free
-	h.asked += free
-	h.out = append(h.out, Output{Pull: &Pull{Op: h.lastPull, N: free}})
-}
-
 // Capacity sets how many jobs may run at once.
 func (h *Holder) Capacity(n int) { h.capacity = n }
 
@@ -237,7 +251,12 @@ func (h *Holder) Capacity(n int) { h.capacity = n }
 func (h *Holder) Quiet(on bool) { h.quiet = on }
 
 // Drain stops pulling and starting: lanes that have not started are given back, slices end after their job.
-func (h *Holder) Drain() { h.draining, h.view.Draining = true, true }
+func (h *Holder) Drain() {
+	h.draining = true
+	for _, q := range h.queues {
+		q.view.Draining = true
+	}
+}
 
 // StopLanes ends what runs and hands everything back. Asked again it kills at once.
 func (h *Holder) StopLanes() { h.all(Stop{}) }
@@ -257,19 +276,19 @@ func (h *Holder) Visit(lane string, publish bool) bool {
 
 // Tick lets time pass: requests are sent again, claims and the session are rewritten, and silent sessions declared dead.
 func (h *Holder) Tick() {
-	next, writes, over := h.session.Tick(&h.cfg, h.view.Now)
+	next, writes, over := h.session.Tick(&h.cfg, h.now)
 	h.session = next
 	if over {
 		h.over()
 	}
 	h.write(writes)
 	if h.session.Phase == SessionNone && !h.stopped && (len(h.Running()) == 0 || h.cfg.Broken.Off(RuleKillAtEnd)) {
-		h.session, writes = h.session.Begin(h.newID(), &h.cfg, h.view.Now)
+		h.session, writes = h.session.Begin(h.newID(), &h.cfg, h.now)
 		h.write(writes)
 	}
 	h.all(Tick{})
 	if h.session.Phase == SessionStands {
-		for _, d := range h.obs.Tick(h.session.ID, &h.cfg, h.view.Now) {
+		for _, d := range h.obs.Tick(h.session.ID, &h.cfg, h.now) {
 			h.out = append(h.out, Output{Dead: &d})
 		}
 		h.sayGoodbye()
@@ -284,7 +303,7 @@ func (h *Holder) write(writes []WriteSession) {
 
 // over ends the session: every lane is told.
 func (h *Holder) over() {
-	h.view.Session, h.view.Until = "", 0
+	h.viewSession()
 	h.out = append(h.out, Output{Over: h.session.ID})
 	h.old = append(h.old, Farewell{Session: h.session.ID, Expect: h.session.Seq})
 	h.all(SessionOver{})
@@ -313,8 +332,8 @@ func (h *Holder) sayGoodbye() {
 // SessionStored: the write of the own session's record was confirmed.
 func (h *Holder) SessionStored(op Op, seq uint64) {
 	before := h.session.Phase
-	h.session = h.session.Stored(op, seq, &h.cfg, h.view.Now)
-	h.At(h.view.Now, h.view.ServerNow)
+	h.session = h.session.Stored(op, seq, &h.cfg, h.now)
+	h.viewSession()
 	if before == SessionOpening && h.session.Phase == SessionStands {
 		h.all(SessionNew{})
 	}
@@ -342,11 +361,11 @@ func (h *Holder) See(s Sighting) {
 			if stood {
 				h.over()
 			}
-			h.obs.See(s, h.view.Now)
+			h.obs.See(s, h.now)
 		}
 		return
 	}
-	h.obs.See(s, h.view.Now)
+	h.obs.See(s, h.now)
 }
 
 // Forget drops a session whose record expired.

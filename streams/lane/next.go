@@ -108,7 +108,7 @@ func (m *machine) delivered(t Turn) {
 	}
 	m.State = State{lastOp: m.lastOp, Turn: t, slot: true, since: m.v.Now}
 	switch {
-	case m.v.Draining || !m.v.alive():
+	case m.v.Draining || m.v.NoSlot || !m.v.alive():
 		m.giveBack(0)
 	case t.Guess != 0 && t.Delivered <= 1:
 		// Most lanes were free: claim on the guess while the head is read.
