@@ -5,11 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/seriatim/seriatim/internal/natstest"
-	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -37,5 +35,3 @@ func must[T any](t testing.TB) func(T, error) T {
 		return v
 	}
 }
-
-var _ = []any{jetstream.ErrMsgNotFound, streams.ErrAuth, must[int], within}
