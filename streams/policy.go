@@ -60,7 +60,7 @@ func DefaultPolicy() Policy {
 // The bounds of a lease: below, a worker would believe in itself for less than a beat; above, a dead host holds its
 // lanes for longer than anybody wants to wait.
 const (
-	MinLease = 3 * time.Second
+	MinLease = 5 * time.Second
 	MaxLease = 10 * time.Minute
 )
 

@@ -1,0 +1,206 @@
+package streams
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/internal/version"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// The states of a session. Starting to stopping are living ones, written by the worker itself; stopped is its farewell.
+// Dead is written by another worker after a lease of silence. Lost is written by nobody: it is what a list calls a
+// session that has been silent for its lease, or was declared dead. Operator is a session of a command that holds lanes.
+const (
+	StateStarting = "starting"
+	StateRunning  = "running"
+	StateQuiet    = "quiet"
+	StateStopping = "stopping"
+	StateStopped  = "stopped"
+	StateDead     = "dead"
+	StateLost     = "lost"
+	StateOperator = "operator"
+)
+
+// RecordLeases is how many leases a session's record is kept after its last beat.
+const RecordLeases = 10
+
+// SessionRecord is one life of a worker in the eyes of the others: the value of its key, the session, in the bucket
+// WORKERS. Unknown keys are ignored, so a newer worker may add some.
+type SessionRecord struct {
+	V       int    `json:"v"`
+	Session string `json:"session"`
+	State   string `json:"state"`
+	// Worker is the id that people use; a worker has a new session after each loss of the old one.
+	Worker string `json:"id"`
+	Host   string `json:"host"`
+	// PID is the process to signal: the top one.
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"started_at"`
+	// BeatAt is, in a list, when the server stored the last beat.
+	BeatAt  time.Time `json:"beat_at"`
+	LeaseMS int64     `json:"lease_ms"`
+	Queues  []string  `json:"queues"`
+	Slots   int       `json:"slots"`
+	Busy    int       `json:"busy"`
+	// BusyByQueue says for which queues the busy slots work.
+	BusyByQueue map[string]int `json:"busy_by_queue,omitempty"`
+	RSSBytes    int64          `json:"rss_bytes"`
+	Children    []ChildRecord  `json:"children"`
+	Version     string         `json:"version,omitempty"`
+
+	// Seq is the record's sequence in the bucket's stream, where it was read from one.
+	Seq uint64 `json:"-"`
+}
+
+// ChildRecord is one process that runs jobs.
+type ChildRecord struct {
+	PID      int    `json:"pid"`
+	Pool     string `json:"pool"`
+	State    string `json:"state"`
+	RSSBytes int64  `json:"rss_bytes"`
+	// Jobs is how many it runs now.
+	Jobs int `json:"jobs"`
+}
+
+// Lease is how long the session may be silent: its own, whatever the queues' policies have become.
+func (r SessionRecord) Lease() time.Duration { return time.Duration(r.LeaseMS) * time.Millisecond }
+
+// Final says that the session is over: by farewell, or declared dead.
+func (r SessionRecord) Final() bool { return r.State == StateStopped || r.State == StateDead }
+
+// Living says that the session may hold lanes, as far as a list can tell.
+func (r SessionRecord) Living() bool { return !r.Final() && r.State != StateLost }
+
+// Encode is the record's value.
+func (r SessionRecord) Encode() ([]byte, error) {
+	r.V = version.Protocol
+	if r.Queues == nil {
+		r.Queues = []string{}
+	}
+	if r.Children == nil {
+		r.Children = []ChildRecord{}
+	}
+	return json.Marshal(r)
+}
+
+// DecodeSession reads a record. A record of a newer protocol is returned as far as it could be read, together with
+// ErrNewerRecord: show it, and decide nothing by it.
+func DecodeSession(value []byte) (SessionRecord, error) {
+	var r SessionRecord
+	err := json.Unmarshal(value, &r)
+	if r.V > version.Protocol {
+		return r, fmt.Errorf("session %q: %w (version %d, this build reads %d)", r.Session, ErrNewerRecord, r.V, version.Protocol)
+	}
+	if err != nil {
+		return r, fmt.Errorf("read a session record: %w", err)
+	}
+	return r, nil
+}
+
+// RecordTTL is how long the server keeps a record that is not renewed, in whole seconds, rounded up.
+func RecordTTL(lease time.Duration) time.Duration {
+	return (RecordLeases*lease + time.Second - 1).Truncate(time.Second)
+}
+
+// NewSessionID is a name that no session had before, fit for a key.
+func NewSessionID() string { return strings.ToLower(rand.Text()) }
+
+// NewWorkerID is the id of a worker that was given none: the host's name and a random part.
+func NewWorkerID() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unknown"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_' {
+			return r
+		}
+		return '-'
+	}, host)
+	return host + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+// ListWorkers lists all sessions that left a record, the living and those that ended within the last RecordLeases
+// leases, sorted by worker and start. Silence is measured on the server's clock. No workers ever: an empty list.
+func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, error) {
+	const op = "list the workers"
+	workers := []SessionRecord{}
+	var stored []time.Time
+	err := Scan(ctx, js, subjects.WorkersStream, ScanOptions{Bodies: true}, func(m Message) bool {
+		if subjects.Get(m.Header, "KV-Operation") != "" || subjects.Get(m.Header, "Nats-Marker-Reason") != "" {
+			return true
+		}
+		r, err := DecodeSession(m.Data)
+		if err != nil && !errors.Is(err, ErrNewerRecord) {
+			return true // no worker wrote that
+		}
+		r.Seq = m.Seq
+		workers = append(workers, r)
+		stored = append(stored, m.Time)
+		return true
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return workers, nil
+	}
+	if err != nil {
+		return nil, explain(op, "", err)
+	}
+	info, err := streamInfo(ctx, js, subjects.WorkersStream)
+	if err != nil {
+		return nil, explain(op, "", err)
+	}
+	for i := range workers {
+		r := &workers[i]
+		switch {
+		case r.State == StateDead:
+			r.State = StateLost // and the time stored is that of the verdict, not of a beat
+			continue
+		case !r.Final() && info.TimeStamp.Sub(stored[i]) > r.Lease():
+			r.State = StateLost
+		}
+		r.BeatAt = stored[i]
+	}
+	sort.Slice(workers, func(i, j int) bool {
+		a, b := workers[i], workers[j]
+		if a.Worker != b.Worker {
+			return a.Worker < b.Worker
+		}
+		return a.StartedAt.Before(b.StartedAt)
+	})
+	return workers, nil
+}
+
+// CheckWorkerID refuses with ErrWorkerAlive when a living session other than own has this worker id. A worker writes
+// its own record first and asks then: of two that start at once, the one whose record was stored later gives way.
+// Before it has a record, own is empty.
+func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) error {
+	workers, err := ListWorkers(ctx, js)
+	if err != nil {
+		return err
+	}
+	mine := ^uint64(0)
+	for _, r := range workers {
+		if own != "" && r.Session == own {
+			mine = r.Seq
+		}
+	}
+	for _, r := range workers {
+		if r.Worker == id && r.Session != own && r.Living() && r.Seq < mine {
+			return problem.New(fmt.Sprintf("start as worker %q", id),
+				fmt.Errorf("%w: pid %d on %s, last beat at %s", ErrWorkerAlive, r.PID, r.Host, r.BeatAt.UTC().Format(time.TimeOnly+" MST")),
+				fmt.Sprintf("give each worker an id of its own, or none; if that one is gone, its lease (%s) is over soon", r.Lease()))
+		}
+	}
+	return nil
+}
