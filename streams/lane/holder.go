@@ -261,16 +261,13 @@ func (h *Holder) Drain() {
 // StopLanes ends what runs and hands everything back. Asked again it kills at once.
 func (h *Holder) StopLanes() { h.all(Stop{}) }
 
-// Close begins no further session; Goodbye may follow when no lane is left.
-func (h *Holder) Close() { h.stopped = true }
-
 // Visit looks whether a lane lacks a turn, unless it is in hand: then its own end will. It reports whether a Drop for
 // the lane will follow.
-func (h *Holder) Visit(lane string, publish bool) bool {
+func (h *Holder) Visit(lane string, v Visit) bool {
 	if h.lanes[lane] != nil {
 		return false
 	}
-	h.Lane(lane, Visit{Publish: publish})
+	h.Lane(lane, v)
 	return true
 }
 
@@ -374,11 +371,26 @@ func (h *Holder) Forget(session string) { h.obs.Forget(session) }
 // Dead says whether a session is known to be over.
 func (h *Holder) Dead(session string) bool { return h.obs.Dead(session) }
 
-// Goodbye returns the farewell of the own session, when no lane is left: only then are its groups empty and its claims
-// given back.
+// Goodbye ends the own session and returns its farewell, when no lane is left: only then are its groups empty and its
+// claims given back. Not while its record is being rewritten: the farewell has to expect the last one. No further
+// session begins.
 func (h *Holder) Goodbye() (Farewell, bool) {
-	if len(h.order) > 0 || h.session.Phase != SessionStands {
+	if len(h.order) > 0 || h.session.Phase != SessionStands || h.session.Writing() {
 		return Farewell{}, false
 	}
-	return Farewell{Session: h.session.ID, Expect: h.session.Seq}, true
+	f := Farewell{Session: h.session.ID, Expect: h.session.Seq}
+	h.stopped = true
+	h.session = Session{op: h.session.op, ID: h.session.ID, Seq: h.session.Seq}
+	h.viewSession()
+	return f, true
+}
+
+// ClaimUntil is when the claim of a lane that runs under this fence is over, less the margin; 0 is never. It is false
+// when the lane runs something else.
+func (h *Holder) ClaimUntil(lane string, fence uint64) (time.Duration, bool) {
+	l := h.lanes[lane]
+	if l == nil || l.s.fence != fence {
+		return 0, false
+	}
+	return l.s.ClaimUntil(l.q.view.Margin), true
 }

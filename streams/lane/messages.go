@@ -14,6 +14,8 @@ type Turn struct {
 	Delivered int
 	// Guess is the job whose copy the turn is: a good guess at the head, never more.
 	Guess uint64
+	// Alone says that the lane was empty when that job was stored.
+	Alone bool
 	// Token is the driver's own: how to answer this delivery.
 	Token any
 }
@@ -25,8 +27,12 @@ type Event interface{ event() }
 type (
 	// Delivered: a turn of this lane came.
 	Delivered struct{ Turn Turn }
-	// Visit: look whether the lane lacks a turn. Publish says that a turn is to be published without looking first.
-	Visit struct{ Publish bool }
+	// Visit: look whether the lane lacks a turn. Publish says that a turn is to be published without looking first. Guess
+	// is a job of the lane, if one is known.
+	Visit struct {
+		Publish bool
+		Guess   uint64
+	}
 	// HeadRead answers ReadHead.
 	HeadRead struct {
 		Op   Op
@@ -78,10 +84,16 @@ type Action interface{ action() }
 
 // The actions of a lane.
 type (
-	// ReadHead: the first message of the lane. Leader says that only the leader's answer will do.
+	// ReadHead: the first message of the lane. Leader says that only the leader's answer will do. First says that several
+	// jobs are likely; else the lane's last message may answer for it: none is none, and job Alone, when it is the last,
+	// is the only one.
 	ReadHead struct {
 		Op     Op
 		Leader bool
+		First  bool
+		Alone  uint64
+		// Guess is the job that the turn came with, for a lane that no request can name.
+		Guess uint64
 	}
 	// ReadRecord: the lane's claim, from the leader.
 	ReadRecord struct{ Op Op }

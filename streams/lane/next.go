@@ -125,8 +125,9 @@ func (m *machine) visit(e Visit) {
 	if m.Phase != Idle {
 		return
 	}
+	m.Turn.Guess = e.Guess
 	if e.Publish {
-		m.relay(0)
+		m.relay(e.Guess)
 		return
 	}
 	m.look()
@@ -150,7 +151,12 @@ func (m *machine) readHead() {
 	m.readsRecord = false
 	op := m.ask(&m.read)
 	m.headAt = m.v.Now
-	m.do(ReadHead{Op: op, Leader: m.v.Replicated && !m.v.Broken.Off(RuleLeaderRead)})
+	r := ReadHead{Op: op, Leader: m.v.Replicated && !m.v.Broken.Off(RuleLeaderRead), Guess: m.Turn.Guess}
+	if m.Turn.Alone {
+		r.Alone = m.Turn.Guess
+	}
+	r.First = m.jobs > 0 && m.Phase != Looking || m.Turn.Delivered > 1 && !m.Turn.Alone
+	m.do(r)
 }
 
 func (m *machine) readRecord() {

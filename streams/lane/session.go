@@ -82,6 +82,9 @@ func (s Session) Refused(op Op) (Session, bool) {
 	return Session{op: s.op, ID: s.ID, Seq: s.Seq}, true
 }
 
+// Writing says whether a write of the record is on its way.
+func (s Session) Writing() bool { return s.first != 0 }
+
 // Touch asks for a rewrite soon, because what the record tells has changed.
 func (s Session) Touch() Session {
 	s.soon = true

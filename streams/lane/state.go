@@ -131,3 +131,11 @@ func (s *State) Fence() uint64 { return s.fence }
 
 // Busy says whether a process of the lane may be alive.
 func (s *State) Busy() bool { return s.Phase == InRun || s.Phase == Killing || s.Phase == Stuck }
+
+// ClaimUntil is when the claim runs out on the holder's clock, less the margin; 0 is never.
+func (s *State) ClaimUntil(margin time.Duration) time.Duration {
+	if s.claimTTL == 0 {
+		return 0
+	}
+	return s.claimAt + s.claimTTL - margin
+}

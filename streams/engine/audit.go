@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// The audit looks once at every job that is still there after a while, and gives its lane a turn if it has none. All
+// workers share one durable consumer and pull from it lazily: a job that was finished before its number came up is not
+// there any more, and costs nothing.
+const (
+	auditBatch = 256
+	auditWait  = 2 * time.Second
+	auditPause = time.Second
+)
+
+func (e *Engine) startAudit(ctx context.Context, q subjects.Queue) {
+	e.tasks.Add(1)
+	go func() {
+		defer e.tasks.Done()
+		for ctx.Err() == nil {
+			if err := e.audit(ctx, q); err != nil && ctx.Err() == nil {
+				e.opts.Log.Debug().Err(err).Str("queue", string(q)).Msg("the audit is interrupted; it goes on when the server answers")
+				sleep(ctx, auditPause)
+			}
+		}
+	}()
+}
+
+// audit pulls batches until something goes wrong.
+func (e *Engine) audit(ctx context.Context, q subjects.Queue) error {
+	consumer, err := e.js.Consumer(ctx, q.JobsStream(), subjects.AuditConsumer)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		batch, err := consumer.Fetch(auditBatch, jetstream.FetchMaxWait(auditWait))
+		if err != nil {
+			return err
+		}
+		var jobs []jetstream.Msg
+		for m := range batch.Messages() {
+			jobs = append(jobs, m)
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
+			return err
+		}
+		if len(jobs) == 0 {
+			sleep(ctx, auditPause)
+			continue
+		}
+		e.auditJobs(ctx, q, jobs)
+	}
+	return nil
+}
+
+// auditJobs waits until the youngest of the batch is old enough, and visits each lane once.
+func (e *Engine) auditJobs(ctx context.Context, q subjects.Queue, jobs []jetstream.Msg) {
+	got := time.Now()
+	lanes := map[string]uint64{}
+	youngest := time.Duration(0)
+	for _, m := range jobs {
+		meta, err := m.Metadata()
+		if err != nil {
+			continue
+		}
+		lanes[strings.TrimPrefix(m.Subject(), subjects.PrefixJobs+".")] = meta.Sequence.Stream
+		// Clocks may differ: a job is never waited for longer than the delay, counted from here.
+		age := max(got.Sub(meta.Timestamp), 0)
+		youngest = max(youngest, e.opts.AuditDelay-age)
+	}
+	if sleep(ctx, youngest) != nil {
+		return
+	}
+	done := make(chan struct{}, len(lanes))
+	for name, seq := range lanes {
+		e.visit(name, lane.Visit{Guess: seq}, func() { done <- struct{}{} })
+	}
+	for range lanes {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return // unacknowledged: another worker looks
+		}
+	}
+	for _, m := range jobs {
+		_ = m.Ack() // lost, it is looked at once more
+	}
+}
+
+// sleep waits, or returns the reason why it was not to wait any longer.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"github.com/seriatim/seriatim/internal/clock"
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// Engine is one worker's life with its queues. Start it once, Stop it once; the other methods may be called by any
+// goroutine in between.
+type Engine struct {
+	opts   Options
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	lease  time.Duration
+	lifeID string // begins the id of every write of this engine
+
+	in     *inbox
+	fence  *fence
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // loop, watch, audit, sweep
+	runs   sync.WaitGroup
+	ended  chan struct{} // closed when the loop has ended
+	sweeps []*sweeper
+
+	// What follows belongs to the loop.
+	holder       *lane.Holder
+	wire         *wire
+	queues       map[string]*queueState
+	heads        map[string][]wanted
+	writes       map[string]*write // by lane: the claim's write on its way
+	lastWrite    uint64
+	sessionWrite *sessionWrite
+	others       map[string]streams.SessionRecord
+	skew         time.Duration // of the server's clock
+	pulls        []*pull
+	idlePulls    []*pull
+	visits       map[string][]func() // by lane: what waits for its visit
+	slots        int
+	phase        string // running, quiet, stopping
+	startedAt    time.Time
+	lastTick     time.Duration
+	lastKeep     time.Duration
+	stopping     *stopping
+	at           time.Duration
+}
+
+// queueState is what the loop knows of a queue.
+type queueState struct {
+	name     subjects.Queue
+	policy   streams.Policy
+	replicas int
+}
+
+func (q *queueState) replicated() bool { return q.replicas > 1 }
+
+func (e *Engine) queue(name string) *queueState { return e.queues[queueOf(name)] }
+
+// tickEvery is how often time passes for the machines.
+const tickEvery = 100 * time.Millisecond
+
+// Start joins the queues. It fails when a queue is unknown, was made by a newer version, or cannot be read; once it has
+// returned, troubles with the server are waited out.
+func Start(ctx context.Context, o Options) (*Engine, error) {
+	o.defaults()
+	if len(o.Queues) == 0 {
+		return nil, errors.New("start the engine: no queue is named")
+	}
+	js, err := jetstream.New(o.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("start the engine: %w", err)
+	}
+	e := &Engine{
+		opts: o, conn: o.Conn, js: js, lifeID: nuid.Next(), in: newInbox(), ended: make(chan struct{}),
+		queues: map[string]*queueState{}, heads: map[string][]wanted{}, writes: map[string]*write{},
+		others: map[string]streams.SessionRecord{}, visits: map[string][]func(){}, slots: o.Slots,
+		phase: streams.StateRunning, startedAt: time.Now().UTC(),
+	}
+	served, err := e.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kv, err := js.KeyValue(ctx, subjects.WorkersBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", subjects.WorkersBucket, err)
+	}
+	if e.wire, err = newWire(o.Conn, e.in, e.now); err != nil {
+		return nil, fmt.Errorf("start the engine: %w", err)
+	}
+	broken := lane.BuildBroken()
+	if broken != 0 {
+		o.Log.Error().Str("rules", broken.String()).Msg("THIS BUILD IS BROKEN ON PURPOSE: it runs without some rules that keep order")
+	}
+	e.holder = lane.NewHolder(served, streams.NewSessionID, rand.Float64)
+	e.holder.Capacity(o.Slots)
+	e.fence = newFence(broken.Off(lane.RuleKillAtEnd))
+
+	ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := e.watchSessions(ctx, kv); err != nil {
+		e.cancel()
+		e.fence.close()
+		return nil, fmt.Errorf("watch the bucket %s: %w", subjects.WorkersBucket, err)
+	}
+	e.tasks.Add(1)
+	go e.loop()
+	for _, q := range o.Queues {
+		if !broken.Off(lane.RuleAudit) {
+			e.startAudit(ctx, q)
+		}
+		if !broken.Off(lane.RuleSweep) {
+			e.startSweep(ctx, q)
+		}
+	}
+	return e, nil
+}
+
+// load reads the queues' policies.
+func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
+	var served []lane.Queue
+	for _, q := range e.opts.Queues {
+		loaded, err := streams.LoadQueue(ctx, e.js, q)
+		if err != nil {
+			return nil, err
+		}
+		p := loaded.Policy
+		cfg := lane.DefaultConfig(p.Lease)
+		cfg.MaxAttempts, cfg.MaxCrashes, cfg.MaxLost = p.MaxAttempts, p.MaxCrashes, p.MaxLost
+		cfg.Replicated = loaded.Replicas > 1
+		cfg.Broken = lane.BuildBroken()
+		e.queues[string(q)] = &queueState{name: q, policy: p, replicas: loaded.Replicas}
+		served = append(served, lane.Queue{
+			Name: string(q), Config: cfg, Created: loaded.Created.UnixNano(),
+			Backoff: func(attempt int) time.Duration { return p.Delay(attempt, rand.Float64) },
+		})
+		if e.lease == 0 || p.Lease < e.lease {
+			e.lease = p.Lease
+		}
+	}
+	return served, nil
+}
+
+func (e *Engine) now() time.Duration {
+	if e.at != 0 {
+		return e.at
+	}
+	return clock.Boot()
+}
+
+func (e *Engine) serverNow() time.Time { return time.Now().Add(e.skew) }
+
+// SetSlots sets how many jobs may run at once.
+func (e *Engine) SetSlots(n int) {
+	e.in.put(item{do: func() {
+		e.slots = n
+		e.holder.Capacity(n)
+		e.holder.TouchSession()
+	}})
+}
+
+// Quiet stops taking jobs, or goes on taking them; what runs goes on.
+func (e *Engine) Quiet(on bool) {
+	e.in.put(item{do: func() {
+		if e.stopping != nil {
+			return
+		}
+		e.phase = streams.StateRunning
+		if on {
+			e.phase = streams.StateQuiet
+		}
+		e.holder.Quiet(on)
+		e.holder.TouchSession()
+	}})
+}
+
+// jobEvent adds what a line about a job has.
+func jobEvent(ev *zerolog.Event, r *run) *zerolog.Event {
+	return ev.Str("queue", string(r.job.Queue)).Str("entity", r.job.Entity.String()).Str("kind", r.job.Header.Kind).
+		Str("id", r.job.Header.ID).Uint64("seq", r.job.Seq).Uint64("fence", r.fence).Int("attempt", r.job.Attempt)
+}

@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// pull is a request for turns with a subscription of its own, because a delivery does not tell which pull it answers.
+// Subscriptions are used again: making one costs more than a pull.
+type pull struct {
+	sub     *nats.Subscription
+	inbox   string
+	queue   string
+	op      lane.Op
+	left    int
+	open    bool
+	expires time.Duration
+}
+
+// pullLife is how long a pull waits at the server. Short: a pull of a client that is gone swallows a delivery until its
+// ack wait, and after a change of leader an old pull is deaf.
+const pullLife = 2 * time.Second
+
+// sendPull asks for turns.
+func (e *Engine) sendPull(p lane.Pull) {
+	pl, err := e.freePull()
+	if err == nil {
+		pl.queue, pl.op, pl.left, pl.open = p.Queue, p.Op, p.N, true
+		pl.expires = e.now() + pullLife + time.Second
+		err = e.conn.PublishMsg(&nats.Msg{
+			Subject: "$JS.API.CONSUMER.MSG.NEXT.TURNS_" + p.Queue + "." + subjects.TurnsConsumer, Reply: pl.inbox,
+			Data: []byte(`{"batch":` + strconv.Itoa(p.N) + `,"expires":` + strconv.FormatInt(int64(pullLife), 10) + `}`),
+		})
+	}
+	if err != nil {
+		// Away, most likely: the tick asks again.
+		if pl != nil {
+			e.endPull(pl)
+		} else {
+			e.in.put(item{do: func() { e.holder.PullEnded(p.Op) }})
+		}
+	}
+}
+
+func (e *Engine) freePull() (*pull, error) {
+	if n := len(e.idlePulls); n > 0 {
+		p := e.idlePulls[n-1]
+		e.idlePulls = e.idlePulls[:n-1]
+		return p, nil
+	}
+	p := &pull{inbox: nats.NewInbox()}
+	sub, err := e.conn.Subscribe(p.inbox, func(m *nats.Msg) { e.in.put(item{msg: m, p: p}) })
+	if err != nil {
+		return nil, err
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, err
+	}
+	p.sub = sub
+	e.pulls = append(e.pulls, p)
+	return p, nil
+}
+
+// endPull frees a pull for the next use.
+func (e *Engine) endPull(p *pull) {
+	if !p.open {
+		return
+	}
+	p.open = false
+	e.holder.PullEnded(p.op)
+	e.idlePulls = append(e.idlePulls, p)
+}
+
+// pulled takes a message that came for a pull: a turn, or the end of the pull.
+func (e *Engine) pulled(p *pull, m *nats.Msg) {
+	if !strings.HasPrefix(m.Reply, "$JS.ACK.") { // not a turn: the server's word that the pull is over
+		e.endPull(p)
+		return
+	}
+	name, ok := strings.CutPrefix(m.Subject, "turns.")
+	if !ok {
+		return
+	}
+	seq, delivered, pending, ok := readAckSubject(m.Reply)
+	if !ok {
+		return
+	}
+	t := lane.Turn{Seq: seq, Delivered: delivered, Token: delivery{reply: m.Reply}}
+	if guess := last(m.Header, "Nats-Sequence"); guess != "" {
+		t.Guess, _ = strconv.ParseUint(guess, 10, 64)
+		t.Alone = last(m.Header, "Nats-Last-Sequence") == "0"
+	}
+	if _, token, ok := strings.Cut(name, "."); !ok || strings.Count(token, ".") != 1 {
+		return
+	}
+	e.holder.Delivered(name, t, p.op, pending)
+	if p.left--; p.left == 0 {
+		e.endPull(p)
+	}
+}
+
+// readAckSubject reads $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, and the
+// longer form with domain and account before the stream.
+func readAckSubject(s string) (seq uint64, delivered, pending int, ok bool) {
+	t := strings.Split(s, ".")
+	switch {
+	case len(t) == 9:
+		t = t[4:]
+	case len(t) >= 11:
+		t = t[6:]
+	default:
+		return 0, 0, 0, false
+	}
+	seq, err := strconv.ParseUint(t[1], 10, 64)
+	if err != nil {
+		return 0, 0, 0, false
+	}
+	delivered, err = strconv.Atoi(t[0])
+	if err != nil {
+		return 0, 0, 0, false
+	}
+	pending, err = strconv.Atoi(t[4])
+	return seq, delivered, pending, err == nil
+}
+
+// expirePulls ends pulls whose end the server did not tell: it was away. Their subscriptions are not used again, since
+// a late delivery would be counted for the wrong pull.
+func (e *Engine) expirePulls() {
+	now := e.now()
+	for i := 0; i < len(e.pulls); i++ {
+		p := e.pulls[i]
+		if !p.open || now < p.expires {
+			continue
+		}
+		p.open = false
+		e.holder.PullEnded(p.op)
+		_ = p.sub.Unsubscribe() // fails only when the connection is closed
+		e.pulls = append(e.pulls[:i], e.pulls[i+1:]...)
+		i--
+	}
+}
+
+// drainPulls ends all pulls; what was on its way still comes, and is given back. Drained tells when that is over.
+func (e *Engine) drainPulls() {
+	for _, p := range e.pulls {
+		_ = p.sub.Drain() // fails only when the connection is closed
+	}
+}
+
+func (e *Engine) pullsDrained() bool {
+	for _, p := range e.pulls {
+		if p.sub.IsValid() {
+			return false
+		}
+	}
+	return true
+}

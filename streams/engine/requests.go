@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// write is a claim's compare-and-set on its way. Its id stands in the stored record, so that a refusal of the second
+// sending can be told from a refusal of the first: the server checks the expected sequence before it looks for
+// duplicates, and so refuses a write that it has stored already.
+type write struct {
+	id   string
+	op   lane.Op
+	sent int
+}
+
+const (
+	headerWrite  = "Seriatim-Write"
+	headerExpect = "Nats-Expected-Last-Subject-Sequence"
+	headerTTL    = "Nats-TTL"
+)
+
+// perform carries out a lane's action.
+func (e *Engine) perform(name string, a lane.Action) {
+	switch a := a.(type) {
+	case lane.ReadHead:
+		e.readHead(name, a)
+	case lane.ReadRecord:
+		e.readRecord(ask{kind: askRecord, lane: name, op: a.Op})
+	case lane.WriteClaim:
+		e.writeClaim(name, a)
+	case lane.Start:
+		e.start(name, a)
+	case lane.Kill:
+		e.fence.end(name, a.Fence, a.Now)
+	case lane.DeleteJob:
+		e.wire.send(ask{kind: askDelete, lane: name, op: a.Op}, "$JS.API.STREAM.MSG.DELETE."+streamOf("JOBS_", name), nil,
+			[]byte(`{"seq":`+strconv.FormatUint(a.Seq, 10)+`,"no_erase":true}`))
+	case lane.MoveDead:
+		e.moveDead(name, a)
+	case lane.EndTurn:
+		e.endTurn(name, a)
+	case lane.NakTurn:
+		e.nakTurn(name, a)
+	case lane.PublishTurn:
+		e.publishTurn(name, a)
+	case lane.Drop:
+		e.dropped(name)
+	}
+}
+
+func (e *Engine) writeClaim(name string, a lane.WriteClaim) {
+	w := e.writes[name]
+	if w == nil || w.op != a.Op {
+		e.lastWrite++
+		w = &write{id: e.lifeID + "-" + strconv.FormatUint(e.lastWrite, 36), op: a.Op}
+		e.writes[name] = w
+	}
+	w.sent++
+	h := nats.Header{headerWrite: {w.id}}
+	if !a.Any {
+		h[headerExpect] = []string{strconv.FormatUint(a.Expect, 10)}
+	}
+	if a.TTL > 0 {
+		h[headerTTL] = []string{strconv.Itoa(int(a.TTL/time.Second)) + "s"}
+	}
+	e.wire.send(ask{kind: askClaim, lane: name, op: a.Op, write: w}, "claims."+name, h, a.Record.Encode())
+}
+
+// readRecord reads a lane's claim. On one server there is one copy, and the cheap read sees it; replicated, only the
+// leader knows.
+func (e *Engine) readRecord(a ask) {
+	stream := streamOf("CLAIMS_", a.lane)
+	if !e.queue(a.lane).replicated() {
+		e.wire.send(a, "$JS.API.DIRECT.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
+		return
+	}
+	e.wire.send(a, "$JS.API.STREAM.MSG.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
+}
+
+// delivery is a turn's Token: how to answer it.
+type delivery struct{ reply string }
+
+func (e *Engine) endTurn(name string, a lane.EndTurn) {
+	if e.queue(name).replicated() {
+		// After a confirmed ack the message stays visible for milliseconds on other servers, and refuses new turns.
+		e.wire.send(ask{kind: askEnd, lane: name, op: a.Op}, "$JS.API.STREAM.MSG.DELETE."+streamOf("TURNS_", name), nil,
+			[]byte(`{"seq":`+strconv.FormatUint(a.Turn.Seq, 10)+`,"no_erase":true}`))
+		return
+	}
+	d, _ := a.Turn.Token.(delivery)
+	e.wire.send(ask{kind: askEnd, lane: name, op: a.Op}, d.reply, nil, ackAck)
+}
+
+var (
+	ackAck      = []byte("+ACK")
+	ackNak      = []byte("-NAK")
+	ackProgress = []byte("+WPI")
+)
+
+func (e *Engine) nakTurn(name string, a lane.NakTurn) {
+	d, _ := a.Turn.Token.(delivery)
+	body := ackNak
+	if a.Delay > 0 {
+		body = []byte(`-NAK {"delay":` + strconv.FormatInt(int64(a.Delay), 10) + `}`)
+	}
+	e.wire.send(ask{kind: askNak, lane: name, op: a.Op}, d.reply, nil, body)
+}
+
+// headerGuess tells the taker of a turn that a holder published which job it saw at the head.
+const headerGuess = "Seriatim-Head"
+
+func (e *Engine) publishTurn(name string, a lane.PublishTurn) {
+	var h nats.Header
+	if a.Guess != 0 {
+		h = nats.Header{headerGuess: {strconv.FormatUint(a.Guess, 10)}}
+	}
+	e.wire.send(ask{kind: askTurn, lane: name, op: a.Op}, "turns."+name, h, nil)
+}
+
+// moveDead publishes the dead letter. Its id makes the second sending of one move a duplicate.
+func (e *Engine) moveDead(name string, a lane.MoveDead) {
+	msg := a.Head.Payload.(*message)
+	r := a.Record
+	counts, err := json.Marshal(r.Counts)
+	if err != nil {
+		panic(err) // numbers always marshal
+	}
+	m := streams.DeadMessage(msg.queue, streams.Message{
+		Subject: "jobs." + name, Seq: a.Head.Seq, Header: subjects.Header(msg.header), Data: msg.body,
+	}, streams.Death{
+		Cause: r.Cause, Error: r.Error, Attempts: r.Attempt, PublishedAt: msg.stored,
+		Worker: e.opts.Worker, History: string(counts),
+	})
+	if !a.Move {
+		m.Header.Del(subjects.HeaderMsgID)
+	}
+	e.wire.send(ask{kind: askDead, lane: name, op: a.Op}, m.Subject, m.Header, m.Data)
+}
+
+// start runs a job on a goroutine of its own; the fence knows it until it is over.
+func (e *Engine) start(name string, a lane.Start) {
+	msg := a.Head.Payload.(*message)
+	kill := make(chan struct{})
+	job := &Job{
+		Queue: msg.queue, Entity: msg.entity, Header: msg.job, Kill: kill,
+		Seq: a.Head.Seq, Fence: a.Fence, Attempt: a.Attempt, Body: msg.body,
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &run{lane: name, fence: a.Fence, job: job, stop: cancel, kill: kill, since: e.now(), wall: time.Now()}
+	if !e.fence.add(r) {
+		cancel()
+		e.in.put(item{done: r, out: lane.Outcome{Cause: lane.CauseInterrupted, NotStarted: true}})
+		return
+	}
+	jobEvent(e.opts.Log.Debug(), r).Msg("start")
+	e.runs.Add(1)
+	go func() {
+		defer e.runs.Done()
+		out := e.opts.Runner.Run(ctx, job)
+		e.fence.remove(r)
+		cancel()
+		e.in.put(item{done: r, out: out})
+	}()
+}

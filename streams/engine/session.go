@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// sessionWrite is the own session's record on its way. Sent again it is the same to the byte.
+type sessionWrite struct {
+	op     lane.Op
+	id     string // of the session
+	write  string
+	body   []byte
+	expect uint64
+	sent   int
+	wall   time.Time
+}
+
+// writeSession stores the own record by compare-and-set.
+func (e *Engine) writeSession(w lane.WriteSession) {
+	if s := e.sessionWrite; s == nil || s.op != w.Op || s.id != w.ID {
+		e.lastWrite++
+		body, err := e.describe(w.ID).Encode()
+		if err != nil {
+			panic(err) // a record has no field that can fail to encode
+		}
+		e.sessionWrite = &sessionWrite{
+			op: w.Op, id: w.ID, expect: w.Expect, body: body, wall: time.Now(),
+			write: e.lifeID + "-" + strconv.FormatUint(e.lastWrite, 36),
+		}
+	}
+	s := e.sessionWrite
+	s.sent++
+	e.putSession(ask{kind: askSession, op: s.op}, s.id, s.write, s.expect, s.body)
+}
+
+func (e *Engine) putSession(a ask, session, write string, expect uint64, body []byte) {
+	h := nats.Header{
+		headerWrite:  {write},
+		headerExpect: {strconv.FormatUint(expect, 10)},
+		headerTTL:    {strconv.Itoa(int(streams.RecordTTL(e.lease)/time.Second)) + "s"},
+	}
+	e.wire.send(a, sessionSubject(session), h, body)
+}
+
+func sessionSubject(session string) string { return "$KV." + subjects.WorkersBucket + "." + session }
+
+// describe is the record of the own session as it is now.
+func (e *Engine) describe(session string) streams.SessionRecord {
+	r := streams.SessionRecord{
+		Session: session, Worker: e.opts.Worker, State: e.phase,
+		StartedAt: e.startedAt, BeatAt: time.Now().UTC(), LeaseMS: e.lease.Milliseconds(),
+		Slots: e.slots, BusyByQueue: map[string]int{},
+	}
+	for _, q := range e.opts.Queues {
+		r.Queues = append(r.Queues, string(q))
+	}
+	e.fence.each(func(run *run) {
+		r.Busy++
+		r.BusyByQueue[queueOf(run.lane)]++
+	})
+	e.opts.Describe(&r)
+	return r
+}
+
+// declareDead writes `dead` on a session's record that was silent for a lease.
+func (e *Engine) declareDead(d lane.WriteDead) {
+	r := e.others[d.Session]
+	r.Session, r.State = d.Session, streams.StateDead
+	e.end(r, d.Expect, func(ok bool) {
+		if !ok {
+			return
+		}
+		e.opts.Log.Warn().Str("session", d.Session).Str("host", r.Host).Int("pid", r.PID).
+			Msg("a worker is lost: its session was silent for a lease and is declared dead; its lanes can be taken over")
+		e.holder.See(lane.Sighting{Session: d.Session, Seq: d.Expect + 1, Final: true})
+		e.wantSweep("a worker was lost")
+	})
+}
+
+// sayGoodbye ends a session of one's own whose groups are empty and whose claims are given back.
+func (e *Engine) sayGoodbye(f lane.Farewell, then func(ok bool)) {
+	r := e.describe(f.Session)
+	r.State = streams.StateStopped
+	e.end(r, f.Expect, then)
+}
+
+func (e *Engine) end(r streams.SessionRecord, expect uint64, then func(ok bool)) {
+	body, err := r.Encode()
+	if err != nil {
+		panic(err)
+	}
+	e.lastWrite++
+	if then == nil {
+		then = func(bool) {}
+	}
+	e.putSession(ask{kind: askBye, then: then}, r.Session, e.lifeID+"-"+strconv.FormatUint(e.lastWrite, 36), expect, body)
+}
+
+// sessionAnswered reads the answers about session records.
+func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
+	if a.kind == askOwn {
+		seq, header, _, found, ok := readStored(m)
+		s := e.sessionWrite
+		switch {
+		case !ok || s == nil || s.op != a.op:
+		case found && last(header, headerWrite) == s.write:
+			e.holder.SessionStored(a.op, seq)
+		default:
+			e.holder.SessionRefused(a.op)
+		}
+		return
+	}
+	ans, ok := readAnswer(m)
+	code := ans.code()
+	refused := code == errWrongLast || code == errWrongLastR
+	switch {
+	case a.kind == askBye:
+		a.then(ok && code == 0)
+	case !ok || code != 0 && !refused:
+		// The tick sends it again.
+	case refused && e.sessionWrite != nil && e.sessionWrite.sent > 1:
+		e.wire.send(ask{kind: askOwn, op: a.op}, "$JS.API.STREAM.MSG.GET.KV_"+subjects.WorkersBucket, nil,
+			[]byte(`{"last_by_subj":`+quote(sessionSubject(e.sessionWrite.id))+`}`))
+	case refused:
+		e.holder.SessionRefused(a.op)
+	default:
+		e.holder.SessionStored(a.op, ans.Seq)
+	}
+}
+
+// watchSessions follows all session records until ctx ends. The watch mends itself after a loss of the connection.
+func (e *Engine) watchSessions(ctx context.Context, kv jetstream.KeyValue) error {
+	w, err := kv.WatchAll(ctx)
+	if err != nil {
+		return err
+	}
+	e.tasks.Add(1)
+	go func() {
+		defer e.tasks.Done()
+		defer w.Stop() //nolint:errcheck // the connection is about to be closed
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case entry, ok := <-w.Updates():
+				if !ok {
+					return
+				}
+				if entry != nil { // nil: all that stood before has come
+					e.in.put(item{do: func() { e.sessionSeen(entry) }})
+				}
+			}
+		}
+	}()
+	return nil
+}
+
+// sessionSeen notes a session's record.
+func (e *Engine) sessionSeen(entry jetstream.KeyValueEntry) {
+	id := entry.Key()
+	if entry.Operation() != jetstream.KeyValuePut {
+		delete(e.others, id)
+		e.holder.Forget(id)
+		return
+	}
+	r, err := streams.DecodeSession(entry.Value())
+	if err != nil && !errors.Is(err, streams.ErrNewerRecord) || r.Session != id {
+		return // not a session's
+	}
+	if s := e.sessionWrite; s != nil && s.id == id && s.sent == 1 {
+		// Our own record's time stamp, against ours when we sent it: how far the clocks are apart, for delays alone.
+		e.skew = entry.Created().Sub(s.wall.Add(time.Since(s.wall) / 2))
+	}
+	e.others[id] = r
+	e.holder.See(lane.Sighting{
+		Session: id, Seq: entry.Revision(), Lease: r.Lease(), Final: r.Final(),
+	})
+}
