@@ -1,0 +1,114 @@
+package lifecycle
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seriatim/seriatim/internal/problem"
+)
+
+// childPool keeps children alive and feeds them jobs.
+//
+// Each place in the pool has one supervisor (supervise.go), the goroutine that starts the child, watches it and starts
+// the next. Each child has a reader for its answers and a writer for its frames. mu guards who has which job: the fields
+// below it, and those of child and call that say so. Nothing that can wait is done under mu.
+type childPool struct {
+	cfg      Config
+	stopper  *stopper
+	slots    slotWatch
+	lastRun  atomic.Uint64
+	launcher *launcher // from Start to the end of Stop
+	path     string
+	env      []string
+
+	mu       sync.Mutex
+	started  bool
+	stopping bool
+	places   []*child // nil while a place has no process
+	waiting  []*call  // jobs without a slot, in order of arrival
+}
+
+func newChildPool(cfg Config) *childPool {
+	return &childPool{cfg: cfg, stopper: newStopper(), places: make([]*child, cfg.Processes)}
+}
+
+// Start starts the children; Slots grows when they are ready.
+func (p *childPool) Start(context.Context) error {
+	path, err := p.cfg.program()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := startable(p.started, p.stopping); err != nil {
+		return problem.New("start pool "+p.cfg.Name, err, "")
+	}
+	p.started, p.path, p.launcher = true, path, newLauncher()
+	p.env = append(p.cfg.baseEnv(), fdsVariable+"=3,4")
+	var places sync.WaitGroup
+	for i := range p.places {
+		places.Go(func() { p.supervise(i) })
+	}
+	go func() { // ends with the supervisors, which Stop waits for
+		places.Wait()
+		p.launcher.stop()
+		p.stopper.finished()
+	}()
+	return nil
+}
+
+// Stop tells the children to finish and ends them.
+func (p *childPool) Stop(ctx context.Context) {
+	p.mu.Lock()
+	p.stopping = true
+	for _, cl := range p.waiting {
+		cl.done <- notStarted(ErrStopped.Error())
+	}
+	p.waiting = nil
+	if !p.started {
+		p.stopper.finished()
+	}
+	p.mu.Unlock()
+	p.stopper.stop(ctx)
+}
+
+// Slots is the sum of what the ready children take.
+func (p *childPool) Slots() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, c := range p.places {
+		if c != nil {
+			n += c.capacity
+		}
+	}
+	return n
+}
+
+func (p *childPool) OnSlots(f func(int)) { p.slots.set(f) }
+
+// Children lists the pool's places.
+func (p *childPool) Children() []ChildInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]ChildInfo, 0, len(p.places))
+	for _, c := range p.places {
+		info := ChildInfo{Pool: p.cfg.Name, State: ChildWaiting}
+		if c != nil {
+			info.PID, info.State, info.Jobs = c.group.pid, c.state, len(c.calls)
+			info.RSSBytes = rssBytes(info.PID)
+			if info.State == ChildReady && info.Jobs > 0 {
+				info.State = ChildBusy
+			}
+		}
+		list = append(list, info)
+	}
+	return list
+}
+
+// event tells what happened to a child.
+func (p *childPool) event(e Event) {
+	e.Pool = p.cfg.Name
+	p.cfg.OnEvent(e)
+}

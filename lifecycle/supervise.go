@@ -1,0 +1,150 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// supervise keeps one place of the pool filled until Stop. It is the only goroutine that starts the place's children
+// and that ends their lives in the pool's books.
+func (p *childPool) supervise(place int) {
+	wait := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(p.cfg.Restart.Min), backoff.WithMaxInterval(p.cfg.Restart.Max),
+		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0),
+	)
+	for !isClosed(p.stopper.asked) {
+		c, err := p.launch(place)
+		if err != nil {
+			p.event(Event{Kind: EventStartFailed, Err: err})
+		} else {
+			ours := p.live(place, c)
+			if c.lastedFor(p.cfg.Restart.Reset) {
+				wait.Reset()
+			}
+			if ours {
+				continue
+			}
+		}
+		p.pause(wait.NextBackOff())
+	}
+}
+
+// lastedFor reports whether the child was ready for at least d. Only after its life.
+func (c *child) lastedFor(d time.Duration) bool {
+	return !c.readyAt.IsZero() && time.Since(c.readyAt) >= d
+}
+
+// pause waits before a restart, or until Stop.
+func (p *childPool) pause(d time.Duration) {
+	if isClosed(p.stopper.asked) {
+		return
+	}
+	p.event(Event{Kind: EventRestarting, Wait: d})
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.stopper.asked:
+	}
+}
+
+// live is a child's life: it returns when its group is gone. A child that cannot be shown to be gone keeps its place
+// until it is, or until Stop. It reports whether the life was ended for a reason of ours.
+func (p *childPool) live(place int, c *child) (ours bool) {
+	pid := c.group.pid
+	p.attend(c)
+	err := p.finish(c)
+	p.slots.tell(p.Slots)
+	if !isClosed(c.group.gone) {
+		p.event(Event{PID: pid, Kind: EventStuck, Err: err})
+		select {
+		case <-c.group.gone:
+		case <-p.stopper.asked:
+		}
+	}
+	p.mu.Lock()
+	p.places[place] = nil
+	ours = c.ours
+	p.mu.Unlock()
+	p.event(Event{PID: pid, Kind: EventExited, Err: err})
+	return ours
+}
+
+// attend answers what happens during a child's life, until its group is gone or overdue. A case that has happened is
+// switched off by a nil channel.
+//
+//	not ready in time, garbage, newer protocol   KILL, the child's fault
+//	hung up                                      a moment to exit by itself, then TERM and KILL, the child's fault
+//	Stop                                         `stop`; with no jobs left, end of file and a moment to exit; TERM, KILL
+//	Stop before it was ready                     TERM, KILL
+func (p *childPool) attend(c *child) {
+	g := c.group
+	readyIn := time.NewTimer(p.cfg.ReadyTimeout)
+	defer readyIn.Stop()
+	late, isReady := readyIn.C, c.isReady
+	asked, term, kill := p.stopper.asked, p.stopper.term, p.stopper.kill
+	var leave <-chan time.Time
+	var leaveWhy error
+	for {
+		select {
+		case <-g.gone:
+			return
+		case <-g.overdue:
+			return
+		case <-isReady:
+			isReady, late = nil, nil
+		case <-late:
+			late = nil
+			p.blame(c, fmt.Errorf("%w within %v", ErrNeverReady, p.cfg.ReadyTimeout))
+		case err := <-c.broken:
+			if !justEnded(err) {
+				p.blame(c, err)
+			} else if leave == nil {
+				// It is most likely exiting: let it say how.
+				p.outOfService(c)
+				leave, leaveWhy = time.After(p.cfg.KillAfter), err
+			}
+		case <-asked:
+			asked, late = nil, nil
+			if !p.stop(c) {
+				p.condemn(c, ErrStopped, false)
+			}
+		case <-c.idle:
+			c.out.end()
+			leave, leaveWhy = time.After(p.cfg.KillAfter), ErrStopped
+		case <-leave:
+			leave = nil
+			p.retire(c, leaveWhy, errors.Is(leaveWhy, ErrStopped))
+			g.terminate(p.cfg.KillAfter)
+		case <-term:
+			term = nil
+			p.condemn(c, ErrStopped, false)
+		case <-kill:
+			kill = nil
+			p.condemn(c, ErrStopped, true)
+		}
+	}
+}
+
+// blame ends a child that cannot be used, at once.
+func (p *childPool) blame(c *child, why error) {
+	p.retire(c, why, false)
+	c.group.kill()
+}
+
+// outOfService gives a child no more jobs.
+func (p *childPool) outOfService(c *child) {
+	p.mu.Lock()
+	c.capacity, c.state = 0, ChildStopping
+	p.mu.Unlock()
+	p.slots.tell(p.Slots)
+}
+
+// unknownRun tells of an answer to a run that the child does not have. It is a fault of the child, but its other jobs
+// need not suffer: run numbers are never used twice, so it cannot be taken for another job's.
+func (p *childPool) unknownRun(c *child, what string, run uint64) {
+	p.event(Event{PID: c.group.pid, Kind: EventIgnored, Err: fmt.Errorf("%w: %s of run %d", ErrUnknownRun, what, run)})
+}
