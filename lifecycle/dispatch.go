@@ -114,7 +114,7 @@ func (p *childPool) await(ctx context.Context, cl *call) Result {
 			force, forceWhy = time.After(p.cfg.KillAfter), reason
 		}
 	}
-	done := ctx.Done()
+	done, now := ctx.Done(), cl.job.Kill
 	for {
 		select {
 		case r := <-cl.done:
@@ -125,6 +125,11 @@ func (p *childPool) await(ctx context.Context, cl *call) Result {
 		case <-force:
 			if p.judge(cl, Interrupted, forceWhy.Error()) {
 				p.condemn(cl.child, forceWhy, false)
+			}
+		case <-now:
+			now = nil
+			if p.judge(cl, Interrupted, ErrKillNow.Error()) {
+				p.condemn(cl.child, ErrKillNow, true)
 			}
 		case <-done:
 			done = nil

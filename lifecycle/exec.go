@@ -182,7 +182,7 @@ func (p *execPool) run(ctx context.Context, j *Job) (Result, *group) {
 	p.running[g] = struct{}{}
 	p.mu.Unlock()
 
-	verdict, why := p.await(ctx, g, j.Timeout)
+	verdict, why := p.await(ctx, g, j.Timeout, j.Kill)
 	input.close()
 	return execResult(g, verdict, why, output.finish()), g
 }
@@ -219,7 +219,7 @@ func (p *execPool) launch(env []string, j *Job) (*group, *logs, *body, error) {
 }
 
 // await waits for the group and ends it early when it must. The verdict is 0 when the process ended by itself.
-func (p *execPool) await(ctx context.Context, g *group, limit time.Duration) (verdict Cause, why string) {
+func (p *execPool) await(ctx context.Context, g *group, limit time.Duration, now <-chan struct{}) (verdict Cause, why string) {
 	var timeout <-chan time.Time
 	if limit > 0 {
 		timer := time.NewTimer(limit)
@@ -250,6 +250,9 @@ func (p *execPool) await(ctx context.Context, g *group, limit time.Duration) (ve
 			done = nil
 			cause := context.Cause(ctx)
 			end(Interrupted, cause.Error(), errors.Is(cause, ErrKillNow))
+		case <-now:
+			now = nil
+			end(Interrupted, ErrKillNow.Error(), true)
 		case <-term:
 			term = nil
 			end(Interrupted, ErrStopped.Error(), false)

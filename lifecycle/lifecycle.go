@@ -42,6 +42,9 @@ type Job struct {
 	Headers     map[string]string
 	Traceparent string
 	Body        []byte
+	// Kill, when it is closed, ends the job's whole group with KILL, at once, also when its context ended before and it
+	// is being ended gently. nil is never.
+	Kill <-chan struct{}
 }
 
 // Cause says how a run ended. The zero value is none.

@@ -1,0 +1,224 @@
+// Package daemon is workerd: it joins the engine, which knows NATS, and the pools, which know processes.
+//
+// The order of things matters at both ends. At the start the pools come first, so that no turn is taken before a child
+// can run it. At the end the engine stops first: it lets jobs finish, then ends them, writes back what was interrupted
+// when the groups are empty, and says goodbye; only then the idle children are stopped and the connection closed.
+//
+// # On failure
+//
+// What is wrong with the configuration, the server or the queue is returned before any job is taken. A server that is
+// away at the start is waited for. A server that goes away later is waited for too; the engine ends the jobs when its
+// session is over. A stop is bounded: what cannot be handed back by then, the lease hands over.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/seriatim/seriatim/internal/version"
+	"github.com/seriatim/seriatim/lifecycle"
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/engine"
+	"github.com/seriatim/seriatim/subjects"
+	"github.com/seriatim/seriatim/workerd/config"
+)
+
+// ErrConfig is wrapped by errors that the configuration has to mend.
+var ErrConfig = errors.New("configuration")
+
+// handBack is how long, after the last group was killed, writing back may take.
+const handBack = 5 * time.Second
+
+// daemon is one run of workerd.
+type daemon struct {
+	cfg    *config.Config
+	log    zerolog.Logger
+	id     string
+	conn   *nats.Conn
+	pools  *lifecycle.Set
+	engine *engine.Engine
+}
+
+// Run runs workerd until a signal ends it. It takes over the process's signals.
+func Run(cfg *config.Config) error {
+	d := &daemon{cfg: cfg, log: newLog(cfg.Log), id: cfg.ID}
+	if d.id == "" {
+		d.id = streams.NewWorkerID()
+	}
+	d.log = d.log.With().Str("worker", d.id).Logger()
+
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGTTIN, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	started := make(chan error, 1)
+	go func() { started <- d.start(ctx) }()
+	for {
+		select {
+		case err := <-started:
+			if err != nil {
+				return err
+			}
+			return d.serve(signals)
+		case s := <-signals:
+			if s != syscall.SIGTERM && s != syscall.SIGINT {
+				continue
+			}
+			d.log.Info().Stringer("signal", s).Msg("stopped before the start was over")
+			cancel()
+			if err := <-started; err != nil {
+				return nil // the stop was asked for, and nothing had begun
+			}
+			return d.stop(signals)
+		}
+	}
+}
+
+// start brings everything up. It returns when jobs are being taken, or with the reason why not; nothing is left then.
+func (d *daemon) start(ctx context.Context) (err error) {
+	for _, note := range d.cfg.Notes {
+		d.log.Info().Msg(note)
+	}
+	for _, warning := range d.cfg.Warnings {
+		d.log.Warn().Msg(warning)
+	}
+	for _, key := range d.cfg.NotYet() {
+		d.log.Warn().Str("key", key).Msg("this version reads the setting but does not act on it yet")
+	}
+	d.log.Info().Str("version", version.String()).Int("pid", os.Getpid()).Strs("queues", d.cfg.Queues.Names()).Msg("starting")
+
+	if d.pools, err = newPools(d.cfg, d.log); err != nil {
+		return errors.Join(ErrConfig, err)
+	}
+	if d.conn, err = d.connect(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			d.conn.Close()
+		}
+	}()
+	js, err := jetstream.New(d.conn)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if err = streams.CheckServer(ctx, d.conn); err != nil {
+		return err
+	}
+	var queues []subjects.Queue
+	for _, name := range d.cfg.Queues.Names() {
+		q := subjects.Queue(name)
+		if _, err = streams.LoadQueue(ctx, js, q); err != nil {
+			return err
+		}
+		queues = append(queues, q)
+	}
+	if err = d.awaitID(ctx, js); err != nil {
+		return err
+	}
+	if err = d.pools.Start(ctx); err != nil {
+		return errors.Join(ErrConfig, err)
+	}
+	d.engine, err = engine.Start(ctx, engine.Options{
+		Conn: d.conn, Queues: queues, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools},
+		Log: d.log, Describe: d.describe,
+	})
+	if err != nil {
+		d.stopPools()
+		return err
+	}
+	d.pools.OnSlots(d.engine.SetSlots)
+	d.engine.SetSlots(d.pools.Slots())
+	if err = d.alone(ctx, js); err != nil {
+		_ = d.engine.Stop(ctx, closed()) // the reason to leave is told already
+		d.stopPools()
+		return err
+	}
+	return nil
+}
+
+// connect waits for a server, but not for what waiting cannot cure.
+func (d *daemon) connect(ctx context.Context) (*nats.Conn, error) {
+	n := d.cfg.NATS
+	return streams.Connect(ctx, streams.Options{
+		URL: n.URL, Context: n.Context, Creds: n.Creds, TLS: streams.TLS{CA: n.TLS.CA, Cert: n.TLS.Cert, Key: n.TLS.Key},
+		Name: "workerd " + d.id, Wait: true,
+		OnWait: func(err error, next time.Duration) {
+			d.log.Warn().Err(err).Dur("next", next).Msg("no NATS server yet; waiting for it")
+		},
+		OnDisconnect: func(err error) {
+			d.log.Warn().Err(err).Msg("the NATS connection is lost; jobs go on until the session is over")
+		},
+		OnReconnect: func() {
+			d.log.Info().Msg("the NATS connection is back")
+			if e := d.engine; e != nil {
+				e.Sweep("the connection returned")
+			}
+		},
+	})
+}
+
+// awaitID refuses an id that another workerd has, and waits out the lease of one that died with it.
+func (d *daemon) awaitID(ctx context.Context, js jetstream.JetStream) error {
+	err := streams.CheckWorkerID(ctx, js, d.id, "")
+	if !errors.Is(err, streams.ErrWorkerAlive) {
+		return err
+	}
+	before := d.beats(ctx, js)
+	d.log.Warn().Err(err).Msg("a worker with this id was alive a moment ago; waiting to see whether it still is")
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+		err := streams.CheckWorkerID(ctx, js, d.id, "")
+		if !errors.Is(err, streams.ErrWorkerAlive) {
+			return err
+		}
+		if d.beats(ctx, js) != before {
+			return err // it beats: it is alive
+		}
+	}
+}
+
+// beats is the newest beat of a worker with this id.
+func (d *daemon) beats(ctx context.Context, js jetstream.JetStream) (newest uint64) {
+	workers, err := streams.ListWorkers(ctx, js)
+	if err != nil {
+		return 0
+	}
+	for _, w := range workers {
+		if w.Worker == d.id && w.Living() {
+			newest = max(newest, w.Seq)
+		}
+	}
+	return newest
+}
+
+// alone asks again, now that the own record stands: of two that start at once, one gives way.
+func (d *daemon) alone(ctx context.Context, js jetstream.JetStream) error {
+	session, err := d.engine.Ready(ctx)
+	if err != nil {
+		return err
+	}
+	d.log.Info().Str("session", session).Int("slots", d.pools.Slots()).Msg("running")
+	return streams.CheckWorkerID(ctx, js, d.id, session)
+}
+
+func closed() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,82 @@
+// Command workerd takes jobs of one or more queues and runs them in child processes.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/internal/version"
+	"github.com/seriatim/seriatim/workerd/config"
+	"github.com/seriatim/seriatim/workerd/daemon"
+)
+
+const usage = `workerd runs the jobs of queues, those of one entity strictly one after another.
+
+  workerd --queue ci -- ./handle.sh        a process per job, all kinds
+  workerd --config workerd.yaml            pools as the file says
+
+Flags (environment: SERIATIM_<KEY>, such as SERIATIM_NATS_URL; flags win):
+`
+
+// The exit codes.
+const (
+	exitClean  = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	set := pflag.NewFlagSet("workerd", pflag.ContinueOnError)
+	set.SortFlags = false
+	set.Usage = func() {
+		fmt.Fprint(os.Stderr, usage)
+		set.PrintDefaults()
+	}
+	flags := config.BindFlags(set)
+	showVersion := set.Bool("version", false, "print the version and exit")
+	if err := set.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return exitClean
+		}
+		return fail(err, exitUsage)
+	}
+	if *showVersion {
+		fmt.Println("workerd", version.String())
+		return exitClean
+	}
+	command, extra := set.Args(), []string(nil)
+	if at := set.ArgsLenAtDash(); at >= 0 {
+		extra, command = command[:at], command[at:]
+	} else {
+		extra, command = command, nil
+	}
+	if len(extra) > 0 {
+		return fail(problem.New("read the command line", fmt.Errorf("unknown command %q", extra[0]),
+			"to run a command for each job put it behind --: workerd --queue ci -- ./handle.sh"), exitUsage)
+	}
+	cfg, err := config.Read(flags, os.Environ(), command)
+	if err != nil {
+		return fail(err, exitUsage)
+	}
+	if err := daemon.Run(cfg); err != nil {
+		if errors.Is(err, daemon.ErrConfig) {
+			return fail(err, exitUsage)
+		}
+		return fail(err, exitFailed)
+	}
+	return exitClean
+}
+
+func fail(err error, code int) int {
+	fmt.Fprintln(os.Stderr, "workerd:", err)
+	if hint := problem.Hint(err); hint != "" {
+		fmt.Fprintln(os.Stderr, "hint:", hint)
+	}
+	return code
+}
