@@ -1,0 +1,83 @@
+# Targets for people and for CI. `make` alone lists them.
+#
+# Only `make check` needs more than Go and make: the race detector wants a C compiler (.ci/run installs one). Whatever
+# is built, tested or shown otherwise is built without cgo.
+
+MODULE  := github.com/seriatim/seriatim
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+BREAK   ?=
+FUZZTIME ?= 5s
+
+# The version is passed in, so nothing has to be asked of git while building: a tarball builds as well as a clone.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+LDFLAGS := -X $(MODULE)/internal/version.Version=$(VERSION)
+GO      := CGO_ENABLED=0 go
+BUILD   := $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+TOOL    := CGO_ENABLED=0 go tool -modfile=tools/go.mod
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check check-format check-vet check-lint check-staticcheck check-race check-e2e check-fuzz \
+	check-sim soak bench fmt lint clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/\1\t\2/p' $(MAKEFILE_LIST) | \
+		while IFS="$$(printf '\t')" read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+build: ## build bin/workerd, bin/coordinator and bin/history-child
+	$(BUILD) -o bin/workerd ./workerd
+	$(BUILD) -o bin/coordinator ./coordinator
+	$(BUILD) -o bin/history-child ./examples/history/child
+
+demo: build ## replay a real history as jobs and prove the order; BREAK=<rule> shows that the proof would notice
+	$(GO) run ./examples/history/demo --bin bin $(if $(BREAK),--break $(BREAK))
+
+test: ## run the tests; needs Go and make only
+	$(GO) test ./...
+
+# The parts of check stand in the order in which they fail soonest.
+check: check-format check-vet lint check-staticcheck test check-race check-e2e check-fuzz check-sim ## run all that CI runs
+	@echo "check: all passed"
+
+check-format:
+	@bad=$$(gofmt -l . && $(TOOL) gofumpt -l .) || exit 1; \
+	if [ -n "$$bad" ]; then echo "not formatted (make fmt does it):"; echo "$$bad" | sort -u; exit 1; fi
+
+check-vet:
+	$(GO) vet ./...
+
+check-staticcheck:
+	$(TOOL) staticcheck ./...
+
+# e2e drives binaries that it builds itself: the race detector would see nothing of them.
+check-race:
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v '/e2e$$')
+
+check-e2e:
+	SERIATIM_FULL=1 $(GO) test -timeout 20m ./e2e/...
+
+# The fuzzer takes one target at a time.
+check-fuzz:
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r name; do \
+			echo "fuzz $$(dirname "$$file") $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
+check-sim:
+	SERIATIM_FULL=1 $(GO) test -timeout 20m ./streams/lane/sim
+
+soak: ## run the full rounds (long) and write a dated table to docs/proof/
+	./.ci/soak
+
+bench: ## measure; see bench/
+	$(GO) run ./bench
+
+fmt: ## format all Go code
+	$(TOOL) gofumpt -w .
+
+lint: ## run the linters
+	$(TOOL) golangci-lint run ./...
+
+clean: ## remove what was built
+	rm -rf bin .demo
