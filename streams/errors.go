@@ -100,7 +100,8 @@ func explain(op string, q subjects.Queue, err error) error {
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return noJetStream(op, err)
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting):
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting),
+		errors.Is(err, nats.ErrReconnectBufExceeded):
 		return problem.New(op, fmt.Errorf("%w: the connection is down: %w", ErrNoServer, err), "is the NATS server running, and reachable from here?")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return problem.New(op, fmt.Errorf("no answer from JetStream in time: %w", err),

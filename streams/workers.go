@@ -58,6 +58,8 @@ type SessionRecord struct {
 	RSSBytes    int64          `json:"rss_bytes"`
 	Children    []ChildRecord  `json:"children"`
 	Version     string         `json:"version,omitempty"`
+	// FirstSeq is the sequence of the session's first record, said in all later ones: who of two was there first.
+	FirstSeq uint64 `json:"first_seq,omitempty"`
 
 	// Seq is the record's sequence in the bucket's stream, where it was read from one.
 	Seq uint64 `json:"-"`
@@ -81,6 +83,14 @@ func (r SessionRecord) Final() bool { return r.State == StateStopped || r.State 
 
 // Living says that the session may hold lanes, as far as a list can tell.
 func (r SessionRecord) Living() bool { return !r.Final() && r.State != StateLost }
+
+// first is the sequence of the session's first record.
+func (r SessionRecord) first() uint64 {
+	if r.FirstSeq != 0 {
+		return r.FirstSeq
+	}
+	return r.Seq
+}
 
 // Encode is the record's value.
 func (r SessionRecord) Encode() ([]byte, error) {
@@ -182,7 +192,7 @@ func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, 
 }
 
 // CheckWorkerID refuses with ErrWorkerAlive when a living session other than own has this worker id. A worker writes
-// its own record first and asks then: of two that start at once, the one whose record was stored later gives way.
+// its own record first and asks then: of two that start at once, the one whose first record was stored later gives way.
 // Before it has a record, own is empty.
 func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) error {
 	workers, err := ListWorkers(ctx, js)
@@ -192,11 +202,11 @@ func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) 
 	mine := ^uint64(0)
 	for _, r := range workers {
 		if own != "" && r.Session == own {
-			mine = r.Seq
+			mine = r.first()
 		}
 	}
 	for _, r := range workers {
-		if r.Worker == id && r.Session != own && r.Living() && r.Seq < mine {
+		if r.Worker == id && r.Session != own && r.Living() && r.first() < mine {
 			return problem.New(fmt.Sprintf("start as worker %q", id),
 				fmt.Errorf("%w: pid %d on %s, last beat at %s", ErrWorkerAlive, r.PID, r.Host, r.BeatAt.UTC().Format(time.TimeOnly+" MST")),
 				fmt.Sprintf("give each worker an id of its own, or none; if that one is gone, its lease (%s) is over soon", r.Lease()))
