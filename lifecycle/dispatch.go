@@ -191,7 +191,7 @@ func (p *childPool) retire(c *child, why error, ours bool) {
 	if c.state != ChildStuck {
 		c.state = ChildStopping
 	}
-	if c.reason == nil && !(ours && over) {
+	if c.reason == nil && (!ours || !over) {
 		c.reason, c.ours = why, ours
 	}
 	p.mu.Unlock()

@@ -96,6 +96,7 @@ func TestStopLetsJobsFinish(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "go")
 			cfg := children(t, "good")
+			cfg.KillAfter = plenty
 			if mode == "exec" {
 				cfg = script(`echo started; until [ -e "$(cat /dev/null)` + file + `" ]; do sleep 0.01; done`)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,7 +184,10 @@ func TestAnExecJobIsEndedByItsContext(t *testing.T) {
 
 func TestWhatAJobLeavesInItsGroupIsKilled(t *testing.T) {
 	// Two generations, deaf to TERM, holding all three pipes.
-	h := start(t, script(`(trap '' TERM; (echo $(exec sh -c 'echo $PPID'); sleep 1000) & sleep 1000) & while ! read -r x </dev/null && [ $((n=n+1)) -lt 3 ]; do sleep 0.02; done; exit 7`))
+	cfg := script(`(trap '' TERM; (echo $(exec sh -c 'echo $PPID'); : >"$THERE"; sleep 1000) & sleep 1000) &
+		until [ -e "$THERE" ]; do sleep 0.01; done; exit 7`)
+	cfg.Env = map[string]string{"THERE": filepath.Join(t.TempDir(), "there")}
+	h := start(t, cfg)
 	h.want(h.run("any", ""), lifecycle.Failed, "status 7")
 	pid, err := strconv.Atoi(h.line("").Text)
 	if err != nil {

@@ -52,9 +52,9 @@ func (g *group) watch() {
 	if g.killTimer != nil {
 		g.killTimer.Stop()
 	}
+	close(g.exited)
 	g.startOverdue()
 	g.mu.Unlock()
-	close(g.exited)
 
 	// The killed members are reaped by whoever inherited them; that takes a moment.
 	for pause := 100 * time.Microsecond; !groupIsEmpty(g.pid, pause > 5*time.Millisecond); pause = min(2*pause, g.longestPause()) {

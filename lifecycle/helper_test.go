@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/lifecycle/frames"
@@ -109,6 +111,18 @@ func actOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 			j.Attempt, j.Timeout, j.Headers, j.Traceparent, j.Body))
 	case "env":
 		answers.done(j, os.Getenv(string(j.Body)))
+	case "stdin":
+		in, err := io.ReadAll(os.Stdin)
+		answers.done(j, fmt.Sprintf("%d bytes, %v", len(in), err))
+	case "descriptors": // a child in any language must get plain, blocking ones
+		for fd := range 5 {
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+			if err != nil || flags&unix.O_NONBLOCK != 0 {
+				answers.send(frames.AppendFail(nil, j.Run, fmt.Sprintf("fd %d: flags %x, %v", fd, flags, err), false, 0))
+				return
+			}
+		}
+		answers.done(j, "")
 	case "pid":
 		answers.done(j, fmt.Sprint(os.Getpid()))
 	case "fail":

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seriatim/seriatim/lifecycle"
 )
 
@@ -111,4 +113,36 @@ func TestAGroupOfZombiesIsEmpty(t *testing.T) {
 	if err := syscall.Kill(-group, 0); err != nil {
 		t.Errorf("the zombie is gone (%v): this test shows nothing", err)
 	}
+}
+
+// With others running beside it, a process has its three descriptors and no more: a pipe of another job, kept open by
+// this one, would never come to its end.
+func TestAProcessInheritsNothingElse(t *testing.T) {
+	h := start(t, script(`[ "$JOB_KIND" = list ] || exec sleep 1000; exec ls -l /proc/self/fd`))
+	for range 3 {
+		go h.Run(t.Context(), lifecycle.Job{Body: make([]byte, 1<<20)})
+	}
+	eventually(t, "three run", func() bool { return len(h.Children()) == 3 })
+	h.want(h.run("list", ""), lifecycle.Done, "")
+	checked := 0
+	for _, l := range h.lines {
+		link, target, ok := strings.Cut(l.Text, " -> ")
+		if !ok || strings.HasPrefix(target, "/proc/") { // the directory that is being listed
+			continue
+		}
+		fd, err := strconv.Atoi(link[strings.LastIndexByte(link, ' ')+1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked++
+		// What this test was itself started with goes on to everybody.
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if fd > 2 && (err != nil || flags&unix.FD_CLOEXEC != 0) {
+			t.Errorf("it has %s", l.Text)
+		}
+	}
+	if checked < 3 {
+		t.Errorf("it listed %d descriptors", checked)
+	}
+	h.Stop(ended(lifecycle.ErrKillNow))
 }

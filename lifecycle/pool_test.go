@@ -32,6 +32,10 @@ func TestAChildGetsItsJobsAndAnswers(t *testing.T) {
 	if r := h.run("env", "SERIATIM_FDS"); string(r.Body) != "3,4" {
 		t.Errorf("SERIATIM_FDS is %q", r.Body)
 	}
+	h.want(h.run("descriptors", ""), lifecycle.Done, "")
+	if r := h.run("stdin", ""); string(r.Body) != "0 bytes, <nil>" {
+		t.Errorf("standard input has %s", r.Body)
+	}
 	big := strings.Repeat("0123456789abcdef", 1<<17)
 	if r := h.run("echo", big); string(r.Body) != big {
 		t.Errorf("a body of %d bytes came back as %d", len(big), len(r.Body))

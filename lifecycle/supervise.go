@@ -80,6 +80,7 @@ func (p *childPool) live(place int, c *child) (ours bool) {
 //	hung up                                      a moment to exit by itself, then TERM and KILL, the child's fault
 //	Stop                                         `stop`; with no jobs left, end of file and a moment to exit; TERM, KILL
 //	Stop before it was ready                     TERM, KILL
+//	Stop in haste                                `cancel` for each job and TERM, KILL; or KILL
 func (p *childPool) attend(c *child) {
 	g := c.group
 	readyIn := time.NewTimer(p.cfg.ReadyTimeout)
@@ -121,6 +122,7 @@ func (p *childPool) attend(c *child) {
 			g.terminate(p.cfg.KillAfter)
 		case <-term:
 			term = nil
+			p.cancelAll(c)
 			p.condemn(c, ErrStopped, false)
 		case <-kill:
 			kill = nil
@@ -133,6 +135,18 @@ func (p *childPool) attend(c *child) {
 func (p *childPool) blame(c *child, why error) {
 	p.retire(c, why, false)
 	c.group.kill()
+}
+
+// cancelAll tells a child that the time of all its jobs is over.
+func (p *childPool) cancelAll(c *child) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for run, cl := range c.calls {
+		if cl.verdict == 0 {
+			cl.verdict, cl.why = Interrupted, ErrStopped.Error()
+		}
+		c.out.cancel(run)
+	}
 }
 
 // outOfService gives a child no more jobs.

@@ -182,5 +182,6 @@ func duration(ms float64) time.Duration {
 	if ms >= float64(math.MaxInt64/int64(time.Millisecond)) {
 		return math.MaxInt64
 	}
-	return time.Duration(ms * float64(time.Millisecond))
+	whole, part := math.Modf(ms) // apart, so that whole milliseconds stay exact
+	return time.Duration(whole)*time.Millisecond + time.Duration(part*float64(time.Millisecond))
 }
