@@ -48,7 +48,9 @@ type Options struct {
 	Wait bool
 	// OnWait is told, on the caller's goroutine, why an attempt failed and when the next one comes.
 	OnWait func(err error, next time.Duration)
-	// OnDisconnect and OnReconnect are called on a goroutine of the connection and must not block.
+	// OnError is told what the server says out of turn: a subject that this user has no right to, a subscriber too slow.
+	// OnError, OnDisconnect and OnReconnect are called on a goroutine of the connection and must not block.
+	OnError      func(error)
 	OnDisconnect func(error)
 	OnReconnect  func()
 }
@@ -142,6 +144,12 @@ func (o Options) attempt(ctx context.Context) (*nats.Conn, error) {
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		// Credentials may be renewed, and a server may come back before its accounts: a running worker goes on trying.
 		nats.IgnoreAuthErrorAbort(),
+		// Without a handler nats.go prints to standard error on its own.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if o.OnError != nil {
+				o.OnError(err)
+			}
+		}),
 		dial.option,
 	}
 	if o.Creds != "" {

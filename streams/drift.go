@@ -2,6 +2,8 @@ package streams
 
 import (
 	"fmt"
+	"maps"
+	"reflect"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -49,96 +51,100 @@ func drifted(op string, q subjects.Queue, diffs []Diff) error {
 
 const missing = "missing"
 
-// settings are what of a stream's configuration this system relies on. All else (placement, compression, description,
-// sources, the server's own metadata) is the operator's.
+type streamConfig = jetstream.StreamConfig
+
+// settings are what of a stream's configuration this system relies on, each as a pointer to its field. All else
+// (placement, compression, description, sources, the server's own metadata) is the operator's.
 var settings = []struct {
-	name string
-	get  func(c *jetstream.StreamConfig) any
-	set  func(to, from *jetstream.StreamConfig)
+	name  string
+	field func(c *streamConfig) any
 }{
-	{"subjects", func(c *jetstream.StreamConfig) any { return strings.Join(c.Subjects, " ") }, func(to, from *jetstream.StreamConfig) { to.Subjects = from.Subjects }},
-	{"retention", func(c *jetstream.StreamConfig) any { return c.Retention }, func(to, from *jetstream.StreamConfig) { to.Retention = from.Retention }},
-	{"storage", func(c *jetstream.StreamConfig) any { return c.Storage }, func(to, from *jetstream.StreamConfig) { to.Storage = from.Storage }},
-	{"replicas", func(c *jetstream.StreamConfig) any { return c.Replicas }, func(to, from *jetstream.StreamConfig) { to.Replicas = from.Replicas }},
-	{"discard", func(c *jetstream.StreamConfig) any { return c.Discard }, func(to, from *jetstream.StreamConfig) { to.Discard = from.Discard }},
-	{"discard_new_per_subject", func(c *jetstream.StreamConfig) any { return c.DiscardNewPerSubject }, func(to, from *jetstream.StreamConfig) { to.DiscardNewPerSubject = from.DiscardNewPerSubject }},
-	{"max_msgs", func(c *jetstream.StreamConfig) any { return c.MaxMsgs }, func(to, from *jetstream.StreamConfig) { to.MaxMsgs = from.MaxMsgs }},
-	{"max_bytes", func(c *jetstream.StreamConfig) any { return c.MaxBytes }, func(to, from *jetstream.StreamConfig) { to.MaxBytes = from.MaxBytes }},
-	{"max_age", func(c *jetstream.StreamConfig) any { return c.MaxAge }, func(to, from *jetstream.StreamConfig) { to.MaxAge = from.MaxAge }},
-	{"max_msgs_per_subject", func(c *jetstream.StreamConfig) any { return c.MaxMsgsPerSubject }, func(to, from *jetstream.StreamConfig) { to.MaxMsgsPerSubject = from.MaxMsgsPerSubject }},
-	{"max_msg_size", func(c *jetstream.StreamConfig) any { return c.MaxMsgSize }, func(to, from *jetstream.StreamConfig) { to.MaxMsgSize = from.MaxMsgSize }},
-	{"max_consumers", func(c *jetstream.StreamConfig) any { return c.MaxConsumers }, func(to, from *jetstream.StreamConfig) { to.MaxConsumers = from.MaxConsumers }},
-	{"duplicate_window", func(c *jetstream.StreamConfig) any { return c.Duplicates }, func(to, from *jetstream.StreamConfig) { to.Duplicates = from.Duplicates }},
-	{"no_ack", func(c *jetstream.StreamConfig) any { return c.NoAck }, func(to, from *jetstream.StreamConfig) { to.NoAck = from.NoAck }},
-	{"sealed", func(c *jetstream.StreamConfig) any { return c.Sealed }, func(to, from *jetstream.StreamConfig) { to.Sealed = from.Sealed }},
-	{"deny_delete", func(c *jetstream.StreamConfig) any { return c.DenyDelete }, func(to, from *jetstream.StreamConfig) { to.DenyDelete = from.DenyDelete }},
-	{"deny_purge", func(c *jetstream.StreamConfig) any { return c.DenyPurge }, func(to, from *jetstream.StreamConfig) { to.DenyPurge = from.DenyPurge }},
-	{"allow_rollup_hdrs", func(c *jetstream.StreamConfig) any { return c.AllowRollup }, func(to, from *jetstream.StreamConfig) { to.AllowRollup = from.AllowRollup }},
-	{"allow_direct", func(c *jetstream.StreamConfig) any { return c.AllowDirect }, func(to, from *jetstream.StreamConfig) { to.AllowDirect = from.AllowDirect }},
-	{"allow_msg_ttl", func(c *jetstream.StreamConfig) any { return c.AllowMsgTTL }, func(to, from *jetstream.StreamConfig) { to.AllowMsgTTL = from.AllowMsgTTL }},
-	{"subject_delete_marker_ttl", func(c *jetstream.StreamConfig) any { return c.SubjectDeleteMarkerTTL }, func(to, from *jetstream.StreamConfig) { to.SubjectDeleteMarkerTTL = from.SubjectDeleteMarkerTTL }},
-	{"allow_msg_schedules", func(c *jetstream.StreamConfig) any { return c.AllowMsgSchedules }, func(to, from *jetstream.StreamConfig) { to.AllowMsgSchedules = from.AllowMsgSchedules }},
-	{"allow_msg_counter", func(c *jetstream.StreamConfig) any { return c.AllowMsgCounter }, func(to, from *jetstream.StreamConfig) { to.AllowMsgCounter = from.AllowMsgCounter }},
-	{"persist_mode", func(c *jetstream.StreamConfig) any { return c.PersistMode }, func(to, from *jetstream.StreamConfig) { to.PersistMode = from.PersistMode }},
-	{"mirror", func(c *jetstream.StreamConfig) any { return c.Mirror != nil }, func(to, from *jetstream.StreamConfig) { to.Mirror = from.Mirror }},
-	{"subject_transform", func(c *jetstream.StreamConfig) any { return c.SubjectTransform != nil }, func(to, from *jetstream.StreamConfig) { to.SubjectTransform = from.SubjectTransform }},
-	{"republish", func(c *jetstream.StreamConfig) any { return republishText(c.RePublish) }, func(to, from *jetstream.StreamConfig) { to.RePublish = from.RePublish }},
-	{MetaSchema, func(c *jetstream.StreamConfig) any { return c.Metadata[MetaSchema] }, func(to, from *jetstream.StreamConfig) { setMeta(to, from, MetaSchema) }},
-	{MetaPolicy, func(c *jetstream.StreamConfig) any { return c.Metadata[MetaPolicy] }, func(to, from *jetstream.StreamConfig) { setMeta(to, from, MetaPolicy) }},
+	{"subjects", func(c *streamConfig) any { return &c.Subjects }},
+	{"retention", func(c *streamConfig) any { return &c.Retention }},
+	{"storage", func(c *streamConfig) any { return &c.Storage }},
+	{"replicas", func(c *streamConfig) any { return &c.Replicas }},
+	{"discard", func(c *streamConfig) any { return &c.Discard }},
+	{"discard_new_per_subject", func(c *streamConfig) any { return &c.DiscardNewPerSubject }},
+	{"max_msgs", func(c *streamConfig) any { return &c.MaxMsgs }},
+	{"max_bytes", func(c *streamConfig) any { return &c.MaxBytes }},
+	{"max_age", func(c *streamConfig) any { return &c.MaxAge }},
+	{"max_msgs_per_subject", func(c *streamConfig) any { return &c.MaxMsgsPerSubject }},
+	{"max_msg_size", func(c *streamConfig) any { return &c.MaxMsgSize }},
+	{"max_consumers", func(c *streamConfig) any { return &c.MaxConsumers }},
+	{"duplicate_window", func(c *streamConfig) any { return &c.Duplicates }},
+	{"no_ack", func(c *streamConfig) any { return &c.NoAck }},
+	{"sealed", func(c *streamConfig) any { return &c.Sealed }},
+	{"deny_delete", func(c *streamConfig) any { return &c.DenyDelete }},
+	{"deny_purge", func(c *streamConfig) any { return &c.DenyPurge }},
+	{"allow_rollup_hdrs", func(c *streamConfig) any { return &c.AllowRollup }},
+	{"allow_direct", func(c *streamConfig) any { return &c.AllowDirect }},
+	{"allow_msg_ttl", func(c *streamConfig) any { return &c.AllowMsgTTL }},
+	{"subject_delete_marker_ttl", func(c *streamConfig) any { return &c.SubjectDeleteMarkerTTL }},
+	{"allow_msg_schedules", func(c *streamConfig) any { return &c.AllowMsgSchedules }},
+	{"allow_msg_counter", func(c *streamConfig) any { return &c.AllowMsgCounter }},
+	{"persist_mode", func(c *streamConfig) any { return &c.PersistMode }},
+	{"mirror", func(c *streamConfig) any { return &c.Mirror }},
+	{"subject_transform", func(c *streamConfig) any { return &c.SubjectTransform }},
+	{"republish", func(c *streamConfig) any { return &c.RePublish }},
 }
 
-func republishText(r *jetstream.RePublish) string {
-	if r == nil {
-		return "none"
-	}
-	text := r.Source + " to " + r.Destination
-	if r.HeadersOnly {
-		text += ", headers only"
-	}
-	return text
-}
-
-func setMeta(to, from *jetstream.StreamConfig, key string) {
-	value, ok := from.Metadata[key]
-	if !ok {
-		return
-	}
-	meta := map[string]string{key: value}
-	for k, v := range to.Metadata {
-		if k != key {
-			meta[k] = v
+// settingText is a setting as a person reads it.
+func settingText(field any) string {
+	switch v := field.(type) {
+	case *[]string:
+		return strings.Join(*v, " ")
+	case **jetstream.RePublish:
+		switch r := *v; {
+		case r == nil:
+			return "none"
+		case r.HeadersOnly:
+			return r.Source + " to " + r.Destination + ", headers only"
+		default:
+			return r.Source + " to " + r.Destination
 		}
 	}
-	to.Metadata = meta
+	v := reflect.ValueOf(field).Elem()
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "none"
+		}
+		return fmt.Sprintf("%+v", v.Elem().Interface())
+	}
+	return fmt.Sprint(v.Interface())
 }
 
-// diffStream compares a stream with what it should be.
-func (p part) diffStream(is *jetstream.StreamConfig) []Diff {
+// wanted is what the stream should be, given what it is: replicas of a stream that other queues share only go up.
+func (p part) wanted(is *streamConfig) streamConfig {
 	want := p.cfg
-	if p.shared && is.Replicas > want.Replicas {
-		want.Replicas = is.Replicas // another queue needs them
+	if p.shared {
+		want.Replicas = max(want.Replicas, is.Replicas)
 	}
+	return want
+}
+
+// diffStream compares a stream with what it should be. The policy in its metadata is compared field by field, by
+// Policy.diff.
+func (p part) diffStream(is *streamConfig) []Diff {
+	want := p.wanted(is)
 	var out []Diff
 	for _, s := range settings {
-		if s.name == MetaPolicy {
-			continue // compared field by field, by Policy.diff
-		}
-		if a, b := s.get(is), s.get(&want); a != b {
-			out = append(out, Diff{want.Name + "." + s.name, fmt.Sprint(a), fmt.Sprint(b)})
+		if a, b := s.field(is), s.field(&want); !reflect.DeepEqual(a, b) {
+			out = append(out, Diff{want.Name + "." + s.name, settingText(a), settingText(b)})
 		}
 	}
 	return out
 }
 
 // applied is a stream's configuration with our settings put right and the operator's own kept.
-func (p part) applied(is jetstream.StreamConfig) jetstream.StreamConfig {
-	want := p.cfg
-	if p.shared && is.Replicas > want.Replicas {
-		want.Replicas = is.Replicas
-	}
+func (p part) applied(is streamConfig) streamConfig {
+	want := p.wanted(&is)
 	for _, s := range settings {
-		s.set(&is, &want)
+		reflect.ValueOf(s.field(&is)).Elem().Set(reflect.ValueOf(s.field(&want)).Elem())
 	}
+	meta := map[string]string{}
+	maps.Copy(meta, is.Metadata)
+	maps.Copy(meta, want.Metadata)
+	is.Metadata = meta
 	return is
 }
 

@@ -54,6 +54,7 @@ var (
 
 // Error codes of the server that the jetstream package has no name for.
 const (
+	codeNoLeader              jetstream.ErrorCode = 10008
 	codeInsufficientResources jetstream.ErrorCode = 10023
 	codeStoreFailed           jetstream.ErrorCode = 10077
 	codeNoMessageToDelete     jetstream.ErrorCode = 10057
@@ -76,17 +77,8 @@ func apiCode(err error) jetstream.ErrorCode {
 	return 0
 }
 
-// apiText is the server's description of its error, or "". It is looked at only where one code has several meanings.
-func apiText(err error) string {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.Description
-	}
-	return ""
-}
-
-// explain turns what a JetStream request came back with into one of our kinds, where it is one. what is what the
-// request was about; a stream that is not there means that the queue is unknown.
+// explain turns what a JetStream request came back with into one of our kinds, where it is one. A stream that
+// is not there means that the queue is unknown.
 func explain(op string, q subjects.Queue, err error) error {
 	if err == nil {
 		return nil
@@ -96,6 +88,8 @@ func explain(op string, q subjects.Queue, err error) error {
 		return unknownQueue(op, q)
 	case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount:
 		return noJetStream(op, err)
+	case codeNoLeader:
+		return problem.New(op, err, "the cluster has no leader just now; try again in a few seconds")
 	}
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):

@@ -11,7 +11,10 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +37,11 @@ type settings struct {
 	Password   string `json:"password,omitempty"`
 	MaxPayload int32  `json:"max_payload,omitempty"`
 	SyncAlways bool   `json:"sync_always,omitempty"`
+	Config     string `json:"config,omitempty"`
+	// Of a cluster: the server's name, its port for routes, and the addresses of all.
+	Name      string   `json:"name,omitempty"`
+	RoutePort int      `json:"route_port,omitempty"`
+	Routes    []string `json:"routes,omitempty"`
 }
 
 // Option changes how a server is made.
@@ -53,6 +61,10 @@ func MaxPayload(n int32) Option { return func(s *settings) { s.MaxPayload = n } 
 // SyncAlways makes the server write every message through to the disk before it answers.
 func SyncAlways() Option { return func(s *settings) { s.SyncAlways = true } }
 
+// Config starts from a server configuration, as text: accounts, permissions, TLS. The address, the folder and the other
+// options win over what it says. URL then has the credentials of UserPassword, which must be in the configuration.
+func Config(text string) Option { return func(s *settings) { s.Config = text } }
+
 // Dir sets the data folder, for a server that is to find the data of another one. Default: a folder of the test.
 func Dir(dir string) Option { return func(s *settings) { s.Dir = dir } }
 
@@ -69,19 +81,33 @@ func newSettings(t testing.TB, opts []Option) settings {
 }
 
 // options are the server's own. NoSigs: signals belong to the test binary.
-func (s settings) options() *server.Options {
-	return &server.Options{
-		Host:       "127.0.0.1",
-		Port:       s.Port,
-		JetStream:  s.JetStream,
-		StoreDir:   s.Dir,
-		Username:   s.User,
-		Password:   s.Password,
-		MaxPayload: s.MaxPayload,
-		SyncAlways: s.SyncAlways,
-		NoLog:      true,
-		NoSigs:     true,
+func (s settings) options() (*server.Options, error) {
+	o := &server.Options{Username: s.User, Password: s.Password}
+	if s.Config != "" {
+		file := filepath.Join(s.Dir, "nats.conf")
+		if err := os.WriteFile(file, []byte(s.Config), 0o600); err != nil {
+			return nil, err
+		}
+		var err error
+		if o, err = server.ProcessConfigFile(file); err != nil {
+			return nil, err
+		}
 	}
+	o.Host, o.Port = "127.0.0.1", s.Port
+	o.JetStream, o.StoreDir = s.JetStream, s.Dir
+	o.NoLog, o.NoSigs = true, true
+	if s.MaxPayload != 0 {
+		o.MaxPayload = s.MaxPayload
+	}
+	if s.SyncAlways {
+		o.SyncAlways = true
+	}
+	if s.Name != "" {
+		o.ServerName = s.Name
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: s.RoutePort}
+		o.Routes = server.RoutesFromStr(strings.Join(s.Routes, ","))
+	}
+	return o, nil
 }
 
 func (s settings) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
@@ -96,7 +122,11 @@ func (s settings) url() string {
 
 // run starts a server and waits until it is ready; it is used in the test's process and in the server's own.
 func (s settings) run() (*server.Server, error) {
-	srv, err := server.NewServer(s.options())
+	o, err := s.options()
+	if err != nil {
+		return nil, fmt.Errorf("configure nats-server: %w", err)
+	}
+	srv, err := server.NewServer(o)
 	if err != nil {
 		return nil, fmt.Errorf("make nats-server: %w", err)
 	}

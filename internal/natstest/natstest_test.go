@@ -123,3 +123,45 @@ func TestDir(t *testing.T) {
 		t.Fatalf("%d messages", n)
 	}
 }
+
+func TestConfig(t *testing.T) {
+	both(t, func(t *testing.T, start func(...Option) one) {
+		s := start(UserPassword("u", "p"), Config(`authorization { users: [ {user: u, password: p, permissions: {publish: "mine.>"}} ] }`))
+		nc := s.Conn()
+		if err := nc.Publish("yours", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if nc.LastError() == nil {
+			t.Fatal("the configuration is not used")
+		}
+	})
+}
+
+func TestCluster(t *testing.T) {
+	c := Cluster(t, 3)
+	js := c.JetStream()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "A", Subjects: []string{"a"}, Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Leader("A"); got == nil {
+		t.Fatal("no leader")
+	}
+	leader := c.Leader("A")
+	leader.Stop()
+	for c.Leader("A") == nil && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if _, err := js.Publish(ctx, "a", nil, jetstream.WithRetryAttempts(20)); err != nil {
+		t.Fatal(err)
+	}
+	leader.Restart()
+	c.WaitReady()
+	if n := count(t, js, "A"); n != 1 {
+		t.Fatalf("%d messages", n)
+	}
+}
