@@ -179,7 +179,7 @@ func actOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 		_ = answers.f.Close()
 		time.Sleep(time.Hour)
 	case "hang up 3":
-		_ = syscall.Close(3)
+		_ = syscall.Close(3) // takes effect when the read that waits on it returns
 		answers.done(j, "")
 		time.Sleep(time.Hour)
 	case "unknown run":
