@@ -43,7 +43,7 @@ func fill(b *testing.B, nc *nats.Conn, prefix string, n int) time.Duration {
 	}
 	start := time.Now()
 	for i := range n {
-		if _, err := js.PublishAsync(fmt.Sprintf("%s.build.%d", prefix, i), []byte("{}")); err != nil {
+		if _, err := js.PublishAsync(fmt.Sprintf("%s.build.%d", prefix, i), []byte("{}"), jetstream.WithStallWait(time.Minute)); err != nil {
 			b.Fatal(err)
 		}
 	}

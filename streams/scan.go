@@ -2,10 +2,10 @@ package streams
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,32 +97,37 @@ type puller struct {
 }
 
 func (p puller) run(ctx context.Context, left uint64, bodies bool, each func(Message) bool) error {
-	// Room for a batch and the words that end it, so nothing is ever dropped.
+	// Room for a batch and the words that end it and the one before, so nothing is ever dropped.
 	msgs := make(chan *nats.Msg, scanBatch+16)
 	inbox := p.nc.NewInbox()
-	sub, err := p.nc.ChanSubscribe(inbox, msgs)
+	sub, err := p.nc.ChanSubscribe(inbox+".*", msgs)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 
-	for left > 0 {
-		ask := pullRequest{Batch: int(min(left, scanBatch)), NoWait: true}
+	ask := pullRequest{NoWait: true}
+	for pull := 1; left > 0; pull++ {
+		ask.Batch, ask.MaxBytes = int(min(left, scanBatch)), 0
 		if bodies {
 			ask.MaxBytes = scanBatchBytes
 		}
-		text, err := json.Marshal(ask)
-		if err != nil {
+		b := batch{inbox: inbox + "." + strconv.Itoa(pull), msgs: msgs}
+		if err := b.pull(ctx, p, ask, each); err != nil {
 			return err
 		}
-		if err := p.nc.PublishRequest(p.next, inbox, text); err != nil {
-			return err
+		if b.got == 0 && b.tooLarge { // a single message that is larger than a whole batch should be
+			pull++
+			b.inbox = inbox + "." + strconv.Itoa(pull)
+			ask.Batch, ask.MaxBytes = 1, 0
+			if err := b.pull(ctx, p, ask, each); err != nil {
+				return err
+			}
 		}
-		got, more, err := p.batch(ctx, msgs, ask.Batch, each)
-		if err != nil || !more || got == 0 {
-			return err
+		if b.enough || b.got == 0 {
+			return nil
 		}
-		left -= uint64(got)
+		left -= uint64(b.got)
 	}
 	return nil
 }
@@ -133,35 +138,66 @@ type pullRequest struct {
 	MaxBytes int  `json:"max_bytes,omitempty"`
 }
 
-// batch takes up to n messages, until the server says that there are no more for now.
-func (p puller) batch(ctx context.Context, msgs <-chan *nats.Msg, n int, each func(Message) bool) (got int, more bool, err error) {
+// batch is one pull and its answers. The server's words go to the pull's own inbox, so a late one is not taken for an
+// answer to the next pull.
+type batch struct {
+	inbox string
+	msgs  <-chan *nats.Msg
+
+	got      int
+	enough   bool // each wants no more
+	tooLarge bool // the next message does not fit into max_bytes
+}
+
+// pull takes messages until there are as many as asked for, or the server says that there are no more.
+func (b *batch) pull(ctx context.Context, p puller, ask pullRequest, each func(Message) bool) error {
+	text, err := json.Marshal(ask)
+	if err != nil {
+		return err
+	}
+	if err := p.nc.PublishRequest(p.next, b.inbox, text); err != nil {
+		return err
+	}
 	silence := time.NewTimer(RequestTimeout)
 	defer silence.Stop()
-	for got < n {
+	for b.got < ask.Batch {
 		select {
-		case m := <-msgs:
+		case m := <-b.msgs:
 			if !strings.HasPrefix(m.Reply, "$JS.ACK.") {
-				if code := m.Header.Get("Status"); code != "404" && code != "408" && code != "409" {
-					return got, false, fmt.Errorf("read messages: the server says %s %s", code, m.Header.Get("Description"))
+				if m.Subject != b.inbox {
+					continue
 				}
-				return got, true, nil
+				return b.status(m.Header.Get("Status"), m.Header.Get("Description"))
 			}
-			got++
+			b.got++
 			one, err := message(m)
 			if err != nil {
-				return got, false, err
+				return err
 			}
 			if !each(one) {
-				return got, false, nil
+				b.enough = true
+				return nil
 			}
 			silence.Reset(RequestTimeout)
 		case <-ctx.Done():
-			return got, false, ctx.Err()
+			return ctx.Err()
 		case <-silence.C:
-			return got, false, nats.ErrTimeout
+			return nats.ErrTimeout
 		}
 	}
-	return got, true, nil
+	return nil
+}
+
+// status is the server's last word to a pull: none left, as many as there were, or as fit into max_bytes.
+func (b *batch) status(code, description string) error {
+	switch {
+	case code == "404", code == "408", code == "409" && b.got > 0:
+		return nil
+	case code == "409" && !b.tooLarge:
+		b.tooLarge = true
+		return nil
+	}
+	return fmt.Errorf("read messages: the server says %s %s", code, description)
 }
 
 // message reads the facts that the server put into the subject for acknowledging.
@@ -178,47 +214,6 @@ func message(m *nats.Msg) (Message, error) {
 		}
 	}
 	return one, nil
-}
-
-// GetMessage reads one message by its sequence from the stream's leader. Errors are ErrNotFound, or the server's own
-// (jetstream.ErrStreamNotFound).
-func GetMessage(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (Message, error) {
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Subject string    `json:"subject"`
-			Seq     uint64    `json:"seq"`
-			Header  string    `json:"hdrs"`
-			Data    []byte    `json:"data"`
-			Time    time.Time `json:"time"`
-		} `json:"message"`
-	}
-	if err := request(ctx, js.Conn(), "STREAM.MSG.GET."+stream, map[string]uint64{"seq": seq}, &answer); err != nil {
-		return Message{}, err
-	}
-	if answer.Error != nil {
-		if answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-			return Message{}, fmt.Errorf("sequence %d: %w", seq, ErrNotFound)
-		}
-		return Message{}, answer.Error
-	}
-	if answer.Message == nil {
-		return Message{}, errors.New("the server's answer has no message")
-	}
-	m := Message{
-		Subject: answer.Message.Subject, Seq: answer.Message.Seq, Time: answer.Message.Time,
-		Data: answer.Message.Data, Size: len(answer.Message.Data),
-	}
-	if answer.Message.Header != "" {
-		raw, err := base64.StdEncoding.DecodeString(answer.Message.Header)
-		if err != nil {
-			return Message{}, fmt.Errorf("headers of sequence %d: %w", seq, err)
-		}
-		if m.Header, err = nats.DecodeHeadersMsg(raw); err != nil {
-			return Message{}, fmt.Errorf("headers of sequence %d: %w", seq, err)
-		}
-	}
-	return m, nil
 }
 
 // DeleteMessage removes one message and says whether it was there. Only "there is none" counts as gone; any other

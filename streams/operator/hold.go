@@ -1,0 +1,188 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// ErrBusy: somebody who lives has the lane.
+var ErrBusy = errors.New("a job of the lane runs")
+
+// hold is a lane in the command's hands.
+type hold struct {
+	e      subjects.Entity
+	head   uint64
+	before lane.Record // what stood there, to be put back
+	had    bool
+	seq    uint64
+}
+
+// take gets the lane's claim. ErrBusy names who has it; false without an error means that the lane is empty.
+func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, error) {
+	if err := s.stands(); err != nil {
+		return nil, false, err
+	}
+	// The record first, and after it the head: the rule after a refusal.
+	h := &hold{e: e}
+	r, had, err := s.record(ctx, e)
+	if err != nil {
+		return nil, false, err
+	}
+	head, err := streams.FirstMessage(ctx, s.js, s.queue.JobsStream(), s.queue.JobSubject(e))
+	if errors.Is(err, streams.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	h.head, h.before, h.had = head.Seq, r, had
+	if had {
+		if err := s.mayTake(ctx, h); err != nil {
+			return nil, false, err
+		}
+	}
+	held := lane.Record{State: lane.Held, Session: s.id, Job: h.head, Created: s.loaded.Created.UnixNano(), Attempt: 1}
+	ttl := lane.DefaultConfig(s.loaded.Policy.Lease).ClaimTTL
+	if h.keeps() {
+		held.Counts, held.Stolen, held.Attempt, held.Dying = h.before.Counts, h.before.Stolen, h.before.Attempt, h.before.Dying
+		ttl = 0
+	}
+	h.seq, err = s.put(ctx, s.queue.ClaimSubject(e), held.Encode(), r.Seq, ttl)
+	if refused(err) {
+		return nil, false, fmt.Errorf("%w: its claim has just changed", ErrBusy)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return h, true, s.stands()
+}
+
+// keeps says that the record before is about the present head and has something to keep.
+func (h *hold) keeps() bool {
+	return h.had && h.before.Job == h.head && (!h.before.Counts.Zero() || h.before.Stolen || h.before.State == lane.Halted)
+}
+
+// mayTake asks the table of the lanes' own algorithm. A lane that waits or stands still may be held by an operator too.
+func (s *Session) mayTake(ctx context.Context, h *hold) error {
+	r := h.before
+	dead := false
+	if r.State == lane.Running || r.State == lane.Held {
+		var err error
+		if dead, err = s.over(ctx, r.Session); err != nil {
+			return err
+		}
+	}
+	v := &lane.View{
+		Session: s.id, Created: s.loaded.Created.UnixNano(), ServerNow: time.Now(),
+		Dead: func(string) bool { return dead },
+	}
+	switch verdict := lane.Decide(r, lane.Head{Found: true, Seq: h.head}, v); verdict {
+	case lane.Busy, lane.Stale:
+		return problem.New(fmt.Sprintf("hold %s", h.e), fmt.Errorf("%w: job %d, session %s", ErrBusy, r.Job, r.Session), "wait until it is done")
+	case lane.Steal:
+		// What its dead holder ran counts as lost; the lane is given back that way.
+		h.before.State, h.before.Stolen = lane.GivenBack, true
+		if r.State == lane.Running {
+			h.before.Lost++
+			h.before.Attempt = h.before.Counts.Attempt()
+		}
+	}
+	return nil
+}
+
+// over says whether a session said goodbye or was declared dead.
+func (s *Session) over(ctx context.Context, session string) (bool, error) {
+	m, err := streams.LastMessage(ctx, s.js, subjects.WorkersStream, "$KV."+subjects.WorkersBucket+"."+session)
+	if errors.Is(err, streams.ErrNotFound) {
+		return false, nil // workers watch its absence, and declare it dead
+	}
+	if err != nil {
+		return false, err
+	}
+	r, err := streams.DecodeSession(m.Data)
+	return err == nil && r.Final(), nil
+}
+
+func (s *Session) record(ctx context.Context, e subjects.Entity) (r lane.Record, had bool, err error) {
+	m, err := streams.LastMessage(ctx, s.js, s.queue.ClaimsStream(), s.queue.ClaimSubject(e))
+	if errors.Is(err, streams.ErrNotFound) {
+		return lane.Record{}, false, nil
+	}
+	if err != nil {
+		return lane.Record{}, false, err
+	}
+	r, err = lane.DecodeRecord(m.Seq, m.Data)
+	return r, err == nil, err
+}
+
+// release gives the lane back as it was, less what was removed, and sees to its turn.
+func (s *Session) release(ctx context.Context, h *hold, headRemoved bool) error {
+	r := lane.Record{State: lane.Done, Session: s.id, Job: h.head, Created: s.loaded.Created.UnixNano()}
+	ttl := lane.DefaultConfig(s.loaded.Policy.Lease).ClaimTTL
+	if !headRemoved {
+		r.State = lane.GivenBack
+		if h.keeps() {
+			r, ttl = h.before, 0
+			if r.State == lane.Running || r.State == lane.Done || r.State == lane.Held {
+				r.State = lane.GivenBack
+			}
+		}
+	}
+	if _, err := s.put(ctx, s.queue.ClaimSubject(h.e), r.Encode(), h.seq, ttl); err != nil && !refused(err) {
+		return err
+	}
+	if headRemoved {
+		if err := s.dropTurn(ctx, h.e); err != nil {
+			return err
+		}
+	}
+	if r.State == lane.Halted {
+		return nil // it has no turn on purpose
+	}
+	return s.giveTurn(ctx, h.e)
+}
+
+// dropTurn deletes the lane's turn, which may wait for a retry that will not come.
+func (s *Session) dropTurn(ctx context.Context, e subjects.Entity) error {
+	m, err := streams.LastMessage(ctx, s.js, s.queue.TurnsStream(), s.queue.TurnSubject(e))
+	if errors.Is(err, streams.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = streams.DeleteMessage(ctx, s.js, s.queue.TurnsStream(), m.Seq)
+	return err
+}
+
+// giveTurn publishes a turn if the lane has jobs; a refusal means that it has one.
+func (s *Session) giveTurn(ctx context.Context, e subjects.Entity) error {
+	_, err := streams.FirstMessage(ctx, s.js, s.queue.JobsStream(), s.queue.JobSubject(e))
+	if errors.Is(err, streams.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = s.js.Publish(ctx, s.queue.TurnSubject(e), nil)
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return nil
+	}
+	return err
+}
+
+// refused says that a compare-and-set met another record.
+func refused(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
+}

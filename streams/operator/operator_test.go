@@ -1,0 +1,203 @@
+package operator_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/seriatim/seriatim/internal/natstest"
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/streams/operator"
+	"github.com/seriatim/seriatim/subjects"
+	"github.com/seriatim/seriatim/worker"
+)
+
+func TestMain(m *testing.M) {
+	natstest.Main()
+	goleak.VerifyTestMain(m, natstest.LeakOptions()...)
+}
+
+const ci = subjects.Queue("ci")
+
+// fixture is a queue on a server of its own.
+type fixture struct {
+	t  *testing.T
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+func newFixture(t *testing.T) fixture {
+	t.Helper()
+	srv := natstest.Start(t)
+	nc, err := streams.Connect(t.Context(), streams.Options{URL: srv.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := streams.DefaultPolicy()
+	p.Lease = 6 * time.Second
+	p.Backoff.Base, p.Backoff.Max = time.Hour, time.Hour
+	if _, err := streams.CreateQueue(t.Context(), js, ci, p); err != nil {
+		t.Fatal(err)
+	}
+	return fixture{t, nc, js}
+}
+
+func entity(t *testing.T, raw string) subjects.Entity {
+	t.Helper()
+	e, err := subjects.ParseEntity(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (f fixture) publish(raw string, n int) {
+	f.t.Helper()
+	for range n {
+		if _, _, err := streams.Publish(f.t.Context(), f.nc, ci, entity(f.t, raw), streams.PublishOptions{}); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+func (f fixture) messages(stream string) uint64 {
+	f.t.Helper()
+	s, err := f.js.Stream(f.t.Context(), stream)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+// work starts a worker whose handler is h.
+func (f fixture) work(url string, h worker.Handler) *worker.Worker {
+	f.t.Helper()
+	nc, err := streams.Connect(f.t.Context(), streams.Options{URL: url})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(nc.Close)
+	w, err := worker.Start(f.t.Context(), worker.Options{
+		Conn: nc, Queues: []string{string(ci)}, Slots: 4, Handlers: map[string]worker.Handler{worker.AnyKind: h},
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return w
+}
+
+func TestRemovesJobsOfAnIdleLaneAndLeavesTheRestToRun(t *testing.T) {
+	f := newFixture(t)
+	f.publish("build.1", 3)
+	r, err := operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{1, 3})
+	if err != nil || r.Removed != 2 || r.Spared != 0 {
+		t.Fatalf("removed %+v, %v", r, err)
+	}
+	ran := make(chan uint64, 8)
+	w := f.work(f.nc.ConnectedUrl(), func(_ context.Context, j *worker.Job) error { ran <- j.Seq; return nil })
+	if got := <-ran; got != 2 {
+		t.Errorf("job %d ran, not 2", got)
+	}
+	if err := w.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := f.messages(ci.JobsStream()); n != 0 {
+		t.Errorf("%d jobs are left", n)
+	}
+}
+
+func TestSparesALaneWhoseJobRuns(t *testing.T) {
+	f := newFixture(t)
+	f.publish("build.1", 2)
+	f.publish("build.2", 2)
+	started, finish := make(chan string, 8), make(chan struct{})
+	w := f.work(f.nc.ConnectedUrl(), func(_ context.Context, j *worker.Job) error {
+		started <- j.Entity
+		<-finish
+		return nil
+	})
+	<-started
+	<-started
+	f.publish("build.3", 1)
+	<-started
+	r, err := operator.PurgeQueue(t.Context(), f.js, ci)
+	if err != nil || r.Removed != 0 || r.Spared != 5 {
+		t.Errorf("purged %+v, %v; want all 5 spared", r, err)
+	}
+	close(finish)
+	for range 2 {
+		<-started
+	}
+	if err := w.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A job that waits for its retry is the head; what stood behind it must not wait for a retry that will not come.
+func TestRemovingAWaitingHeadSetsTheLaneFree(t *testing.T) {
+	f := newFixture(t)
+	f.publish("build.1", 2)
+	ran := make(chan uint64, 8)
+	w := f.work(f.nc.ConnectedUrl(), func(_ context.Context, j *worker.Job) error {
+		ran <- j.Seq
+		if j.Seq == 1 {
+			return context.DeadlineExceeded
+		}
+		return nil
+	})
+	<-ran
+	// Until the failure is recorded the lane is busy.
+	var r operator.Removal
+	for r.Removed == 0 {
+		var err error
+		if r, err = operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-ran; got != 2 {
+		t.Errorf("job %d ran, not 2", got)
+	}
+	if err := w.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// The counts of a job that stays the head survive a hold.
+func TestAHoldKeepsTheCounts(t *testing.T) {
+	f := newFixture(t)
+	f.publish("build.1", 2)
+	ran := make(chan uint64, 8)
+	w := f.work(f.nc.ConnectedUrl(), func(_ context.Context, j *worker.Job) error {
+		ran <- j.Seq
+		return context.DeadlineExceeded
+	})
+	<-ran
+	var r operator.Removal
+	for r.Removed == 0 {
+		var err error
+		if r, err = operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := streams.LastMessage(t.Context(), f.js, ci.ClaimsStream(), ci.ClaimSubject(entity(t, "build.1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := lane.DecodeRecord(m.Seq, m.Data)
+	if err != nil || rec.State != lane.Waiting || rec.Attempts != 1 || rec.Job != 1 {
+		t.Errorf("the record is %+v, %v", rec, err)
+	}
+	if err := w.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
