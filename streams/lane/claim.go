@@ -61,7 +61,7 @@ func (m *machine) stored(seq uint64) {
 			m.writePark()
 		}
 	case Reclaiming:
-		m.giveBack(0)
+		m.reclaimed()
 	}
 }
 
@@ -79,8 +79,9 @@ func (m *machine) refused() {
 		m.loseClaim()
 	case Killing:
 		m.dropped = true
-	case Settling, Moving, Parking, Reclaiming:
-		m.step = request{}
+	case Settling, Moving, Parking:
+		m.release(m.busyDelay())
+	case Reclaiming:
 		m.giveBack(m.busyDelay())
 	case Marking:
 		m.end()
@@ -117,8 +118,7 @@ func (m *machine) keepClaim() {
 			m.dropped = true
 		case Moving, Settling, Parking:
 			// No further delete may leave: the lane may be somebody else's.
-			m.step = request{}
-			m.giveBack(m.busyDelay())
+			m.release(m.busyDelay())
 		}
 		return
 	}

@@ -11,6 +11,9 @@ type Config struct {
 	// Window is the most that may pass from the sending of a head read to having the claim. A finished claim stays for at
 	// least 50 s, so a head that was finished meanwhile is noticed.
 	Window time.Duration
+	// ReadLag is the most that a leader which was just elected may be behind: it answers before it has carried out all that
+	// its predecessor confirmed. Only replicated queues have one.
+	ReadLag time.Duration
 	// ClaimTTL is the life of a claim without counts.
 	ClaimTTL time.Duration
 	// LongAfter is when a running claim is first rewritten, with LongTTL, and again every LongEvery.
@@ -37,6 +40,7 @@ func DefaultConfig(lease time.Duration) Config {
 		Lease:       lease,
 		Margin:      max(2*time.Second, lease/5),
 		Window:      15 * time.Second,
+		ReadLag:     time.Second,
 		ClaimTTL:    60 * time.Second,
 		LongAfter:   10 * time.Second,
 		LongTTL:     5 * time.Minute,

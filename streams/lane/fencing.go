@@ -1,5 +1,7 @@
 package lane
 
+import "time"
+
 // sessionOver: the holder may not believe in its session any more. What runs is killed, nothing is written and no
 // delete leaves until a new session stands.
 func (m *machine) sessionOver() {
@@ -20,6 +22,10 @@ func (m *machine) sessionOver() {
 	case Killing:
 		m.cut = true
 		m.do(Kill{Fence: m.fence, Now: true})
+	case Stuck:
+		// Killing did not help, and nothing may be given back: now the lease decides, without a farewell.
+		m.do(Kill{Fence: m.fence, Now: true})
+		m.drop()
 	case Moving, Settling, Parking:
 		m.orphan()
 	case Marking:
@@ -35,6 +41,8 @@ func (m *machine) sessionOver() {
 func (m *machine) orphan() {
 	m.free()
 	m.cut = true
+	m.owed = m.Phase == Parking
+	m.delay = 0
 	m.orphanOf = m.claim.Session
 	if m.write.open() {
 		m.orphanOf = m.want.Session
@@ -43,25 +51,60 @@ func (m *machine) orphan() {
 	m.Phase = Orphaned
 }
 
+// release gives the turn back, but first the claim, if the record still is this session's: a claim that runs in a
+// session that lives, and under which nothing runs, would keep the lane for as long as the session lives.
+func (m *machine) release(delay time.Duration) {
+	m.free()
+	m.read, m.write, m.step = request{}, request{}, request{}
+	m.delay, m.owed, m.orphanOf = delay, false, m.v.Session
+	m.reclaim()
+}
+
 // reclaim reads what became of the old claim.
 func (m *machine) reclaim() {
 	m.Phase = Reclaiming
 	m.readRecord()
 }
 
-// reclaimRecord gives a claim of the old session back that nobody has stolen.
+// reclaimRecord gives a claim back that nobody has stolen.
 func (m *machine) reclaimRecord() {
 	r := m.record
-	if !m.recordOK || r.Session != m.orphanOf || r.State != Running || r.Created != m.v.Created || !m.v.alive() {
-		m.giveBack(0)
+	if !m.recordOK || r.Session != m.orphanOf || r.State != Running || r.Created != m.v.Created {
+		m.giveBack(m.delay)
 		return
 	}
-	if m.fence != 0 && r.Job == m.claim.Job && !r.Dying {
-		r.Interrupted++
+	if !m.v.alive() {
+		return // SessionOver follows
 	}
-	seq := r.Seq
-	r.State, r.Session = GivenBack, m.v.Session
+	seq, started := r.Seq, m.fence != 0 && r.Job == m.claim.Job
+	switch {
+	case started && m.unsure == r.Job && !r.Dying:
+		// It ended well, and its delete got no answer: what is left to do is to delete it. The mark, because the deletes
+		// that are on their way may take it from whoever should steal this claim.
+		r.Stolen = !m.v.Broken.Off(RuleStolenMark)
+	case m.owed && started:
+		r = m.parkAs
+		if m.then == afterMove {
+			r.State = GivenBack
+		}
+	default:
+		if started && !r.Dying {
+			r.Interrupted++
+		}
+		r.State = GivenBack
+	}
+	r.Session = m.v.Session
 	m.put(r, seq, m.ttlOf(r))
+}
+
+// reclaimed: the old claim is given back, or taken over to finish what was begun.
+func (m *machine) reclaimed() {
+	if m.claim.State != Running {
+		m.giveBack(m.delay)
+		return
+	}
+	m.cut, m.dropped = false, false
+	m.remove()
 }
 
 // stopping hands the lane back, as soon as nothing of it runs.

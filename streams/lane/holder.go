@@ -52,6 +52,9 @@ type Holder struct {
 	capacity int
 	used     int
 	lastPull Op
+	// lastOp is the highest number that a lane which is no longer in hand has used. A lane that comes again goes on from
+	// there: an answer to a question of its earlier turn must not look like one to a question of this turn.
+	lastOp Op
 
 	quiet, draining, stopped bool
 
@@ -140,7 +143,8 @@ func (h *Holder) Take() []Output {
 	return out
 }
 
-// At sets the clocks for the calls that follow: the holder's own, and the server's as well as it is known.
+// At sets the clocks for the calls that follow: the holder's own, and the server's as well as it is known. A session whose
+// time is up is over before anything else is looked at: what lay in the inbox of a holder that was paused must find it so.
 func (h *Holder) At(now time.Duration, server time.Time) {
 	h.now = now
 	for _, q := range h.queues {
@@ -148,6 +152,10 @@ func (h *Holder) At(now time.Duration, server time.Time) {
 		q.view.OthersWait = q.othersWait || now-q.waitingAt > time.Second
 	}
 	h.viewSession()
+	if h.session.Phase == SessionStands && now >= h.session.Until {
+		h.session = h.session.end()
+		h.over()
+	}
 }
 
 // viewSession shows the lanes the session that stands.
@@ -199,7 +207,7 @@ func (h *Holder) Lane(lane string, e Event) {
 			if q == nil {
 				return
 			}
-			l = &held{name: lane, at: len(h.order), q: q}
+			l = &held{name: lane, at: len(h.order), q: q, s: State{lastOp: h.lastOp}}
 			h.lanes[lane] = l
 			h.order = append(h.order, l)
 		default:
@@ -223,6 +231,9 @@ func (h *Holder) step(l *held, e Event) {
 		switch a.(type) {
 		case Drop:
 			h.remove(l)
+			if l.s.remains {
+				h.old = nil // a session with such a lane never says goodbye
+			}
 		case FreeSlot:
 			continue
 		}
@@ -235,6 +246,7 @@ func (h *Holder) remove(l *held) {
 	h.order[l.at], last.at = last, l.at
 	h.order = h.order[:len(h.order)-1]
 	delete(h.lanes, l.name)
+	h.lastOp = max(h.lastOp, l.s.lastOp)
 }
 
 // all gives every lane an event; lanes may be dropped meanwhile.
@@ -354,7 +366,7 @@ func (h *Holder) See(s Sighting) {
 	if s.Session == h.session.ID && h.session.Phase != SessionNone {
 		if s.Final {
 			stood := h.session.Phase == SessionStands
-			h.session = Session{op: h.session.op, ID: h.session.ID, Seq: h.session.Seq}
+			h.session = h.session.end()
 			if stood {
 				h.over()
 			}
@@ -380,7 +392,7 @@ func (h *Holder) Goodbye() (Farewell, bool) {
 	}
 	f := Farewell{Session: h.session.ID, Expect: h.session.Seq}
 	h.stopped = true
-	h.session = Session{op: h.session.op, ID: h.session.ID, Seq: h.session.Seq}
+	h.session = h.session.end()
 	h.viewSession()
 	return f, true
 }

@@ -210,6 +210,7 @@ func (m *machine) sendStep() {
 	op := m.step.op
 	switch m.Phase {
 	case Settling:
+		m.unsure = m.head.Seq
 		m.do(DeleteJob{Op: op, Seq: m.head.Seq})
 	case Moving:
 		m.do(MoveDead{Op: op, Head: m.head, Record: m.claim, Move: !m.v.Broken.Off(RuleMoveIDs)})

@@ -40,12 +40,31 @@ func (m *machine) recordRead(paused bool) {
 			m.decide()
 			return
 		}
+		if m.v.Replicated && m.abandoned() {
+			m.headLater()
+			return
+		}
 		m.readHead()
 	case Looking:
 		m.lookRecord(paused)
 	case Reclaiming:
 		m.reclaimRecord()
 	}
+}
+
+// abandoned says that the record is a running claim that may be replaced although nobody has released it. Then only the
+// head tells whether its job was finished, and a head from the past would start it once more.
+func (m *machine) abandoned() bool {
+	r := m.record
+	return m.recordOK && (r.State == Running || r.State == Held) && (r.Session == m.v.Session || m.v.Dead(r.Session))
+}
+
+// headLater reads the head when even a leader that has just changed shows everything that happened before now.
+func (m *machine) headLater() {
+	m.headOK = false
+	m.readsRecord = false
+	m.ask(&m.read)
+	m.read.again = m.v.Now + m.v.ReadLag
 }
 
 // decide acts on the table.
@@ -115,13 +134,14 @@ func (m *machine) stolen(r Record) Record {
 	return s
 }
 
-// claimHead claims the head that was just read, unless there is no use in it.
+// claimHead claims the head that was just read, unless there is no use in it. A claim of one's own that was left over is
+// given back in that case.
 func (m *machine) claimHead(r Record, expect uint64) {
 	switch {
 	case m.stop || m.v.Draining:
-		m.giveBack(0)
+		m.release(0)
 	case m.head.Unserved && !r.Dying:
-		m.giveBack(m.unservedDelay())
+		m.release(m.unservedDelay())
 	default:
 		m.claimFor(r, expect)
 	}
@@ -156,6 +176,10 @@ func (m *machine) haveHead() {
 // haveClaim: a claim of ours stands; start when the head is known, fresh and the one that it names.
 func (m *machine) haveClaim() {
 	if m.cut || m.read.open() && m.Phase == Opening {
+		return
+	}
+	if m.claimTTL != 0 && m.v.Now >= m.claimAt+m.claimTTL-m.v.Margin-m.v.Window {
+		m.examine() // the head took so long that the claim is about to expire: claim again
 		return
 	}
 	if !m.headOK || m.v.Now-m.headAt > m.v.Window && !m.v.Broken.Off(RuleHeadRead) {

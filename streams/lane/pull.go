@@ -56,4 +56,3 @@ func (h *Holder) WantPull() {
 		}
 	}
 }
-

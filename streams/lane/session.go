@@ -79,8 +79,11 @@ func (s Session) Refused(op Op) (Session, bool) {
 	if s.Phase == SessionNone || op != s.op {
 		return s, false
 	}
-	return Session{op: s.op, ID: s.ID, Seq: s.Seq}, true
+	return s.end(), true
 }
+
+// end is the session when it is over; answers to its writes mean nothing any more.
+func (s Session) end() Session { return Session{op: s.op, ID: s.ID, Seq: s.Seq} }
 
 // Writing says whether a write of the record is on its way.
 func (s Session) Writing() bool { return s.first != 0 }
@@ -97,7 +100,7 @@ func (s Session) Tick(c *Config, now time.Duration) (next Session, writes []Writ
 	case s.Phase == SessionNone:
 		return s, nil, false
 	case s.Phase == SessionStands && now >= s.Until:
-		return Session{op: s.op, ID: s.ID, Seq: s.Seq}, nil, true
+		return s.end(), nil, true
 	case s.first != 0 && now >= s.again:
 		s.again = now + min(c.AnswerWait, c.Lease/10)
 		return s, []WriteSession{{Op: s.op, ID: s.ID, Expect: s.Seq, Again: true}}, false

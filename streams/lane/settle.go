@@ -9,12 +9,15 @@ func (m *machine) finished(o Outcome) {
 	case o.Stuck:
 		// What might still run must keep its lane: nothing is given back, and the claim is kept while the session lives.
 		m.free()
+		m.remains = true
 		m.Phase = Stuck
+		if m.cut {
+			m.drop() // the session does not live any more: the lease decides
+		}
 	case m.cut:
 		m.orphan()
 	case m.dropped:
-		m.free()
-		m.giveBack(m.busyDelay())
+		m.release(m.busyDelay())
 	default:
 		m.settle()
 	}
@@ -90,6 +93,7 @@ func (m *machine) remove() { m.enter(Settling) }
 
 func (m *machine) deleted() {
 	m.jobs++
+	m.unsure = 0
 	if m.claim.Stolen {
 		m.Phase = Marking
 		m.mark()

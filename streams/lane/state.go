@@ -110,8 +110,11 @@ type State struct {
 	then       after
 	delay      time.Duration
 	cut        bool   // the session ended while the lane was held
-	orphanOf   string // that session
+	orphanOf   string // the session whose claim is to be given back
+	owed       bool   // parkAs was on its way when the session ended
+	unsure     uint64 // a job whose delete was sent and not confirmed
 	claimLoops int    // refusals met in this turn
+	remains    bool   // a group could not be shown to be empty
 	dropped    bool   // claim lost: after the kill, only give the turn back
 	stop       bool   // stop was asked
 	slot       bool   // occupies a slot
