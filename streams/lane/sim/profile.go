@@ -62,8 +62,9 @@ type Profile struct {
 	// forgets all deliveries, and not only the latest.
 	RestartEvery, DownMax, StepDownEvery time.Duration
 	ForgetAll                            float64
-	// Lag is how far readers other than the leader are behind, and the leader itself for a moment after it changed.
-	Lag time.Duration
+	// Lag is how far readers other than the leader are behind; LeaderLag how far, and for how long, the leader itself is
+	// after it changed.
+	Lag, LeaderLag time.Duration
 	// PurgeEvery removes a turn behind everybody's back.
 	PurgeEvery time.Duration
 

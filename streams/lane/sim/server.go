@@ -20,8 +20,8 @@ type job struct {
 
 	// For the checks.
 	starts    int
-	wellEnded bool   // some run of it ended well
-	confirmed string // the session that saw its delete confirmed
+	wellEnded bool // some run of it ended well
+	confirmed bool // its delete was confirmed to a holder
 	last      *process
 }
 
@@ -55,13 +55,12 @@ type entity struct {
 
 // server is what all streams of the queue have in common, and JOBS.
 type server struct {
-	w         *world
-	down      bool
-	upAt      time.Duration
-	epoch     int // grows with each restart: requests of an older one are lost
-	jobSeq    uint64
-	laggedTo  time.Duration // until then the new leader itself shows the past
-	delivered time.Duration
+	w        *world
+	down     bool
+	upAt     time.Duration
+	epoch    int // grows with each restart: requests of an older one are lost
+	jobSeq   uint64
+	laggedTo time.Duration // until then the new leader itself shows the past
 }
 
 func (s *server) init(w *world) { s.w = w; w.turns.w = w; w.workers.init() }
@@ -122,8 +121,12 @@ func (w *world) publishOn(e *entity, delay time.Duration) {
 func (s *server) head(e *entity, leader bool) (first *job, more bool) {
 	w := s.w
 	at := w.now
-	if w.p.replicated() && (!leader || w.now < s.laggedTo) {
+	switch {
+	case !w.p.replicated():
+	case !leader:
 		at -= w.upTo(w.p.Lag)
+	case w.now < s.laggedTo:
+		at -= w.upTo(w.p.LeaderLag)
 	}
 	if at == w.now {
 		if len(e.jobs) == 0 {
@@ -214,7 +217,7 @@ func (w *world) stepDown() {
 	}
 	w.stats.Restarts++
 	s.epoch++
-	s.laggedTo = w.now + w.upTo(w.p.Lag)
+	s.laggedTo = w.now + w.upTo(w.p.LeaderLag)
 	w.note(nil, "server", "leaders step down, reads lag until %v", s.laggedTo)
 	w.turns.forget(w.chance(w.p.ForgetAll))
 	w.turns.pump()

@@ -6,9 +6,10 @@ import (
 	"github.com/seriatim/seriatim/streams/lane"
 )
 
-// workers is the bucket of session records, and the sequences of CLAIMS.
+// workers is the bucket of session records, and the numbers of CLAIMS.
 type workers struct {
 	claimSeq uint64
+	writeID  uint64
 	seq      uint64
 	records  []*record
 	byID     map[string]*record
@@ -43,10 +44,10 @@ func (b *workers) find(id string) *record {
 // writeSession is an owner's own write: the sequence, or 0 when another record stands.
 func (w *world) writeSession(a lane.WriteSession) uint64 {
 	r := w.find(a.ID)
-	if r.lastOp == a.Op {
-		return r.lastSeq
-	}
 	if r.seq != a.Expect {
+		if r.seq != 0 && r.seq == r.lastSeq && r.lastOp == a.Op {
+			return r.seq // the holder reads the record and finds its own write
+		}
 		w.note(nil, "WORKER", "%s refused: expects %d, there is %d", a.ID, a.Expect, r.seq)
 		return 0
 	}
@@ -119,7 +120,7 @@ func (w *world) expireSessions() {
 			kept = append(kept, r)
 			continue
 		}
-		r.seq, r.lastOp = 0, 0
+		r.seq = 0
 		for _, n := range w.nodes {
 			gen := n.gen
 			w.in(w.upTo(time.Second), func() { n.post(gen, func() { n.h.Forget(r.id) }) })

@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
-
-	"github.com/seriatim/seriatim/streams/lane"
 )
 
 // Stats tell what a history held, so that a test can see that it was not empty.
@@ -71,7 +69,6 @@ type world struct {
 	server server
 	turns  turns
 	workers
-	publishedAt time.Duration
 
 	stats Stats
 	found *Violation
@@ -205,5 +202,3 @@ const created = 1_600_000_000_000_000_000
 
 // sessionName makes ids that say whose they are.
 func sessionName(n *node) string { return fmt.Sprintf("h%d.%d.%d", n.idx, n.gen, n.sessions) }
-
-var _ = lane.Fresh
