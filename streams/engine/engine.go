@@ -58,17 +58,6 @@ type Engine struct {
 	at           time.Duration
 }
 
-// queueState is what the loop knows of a queue.
-type queueState struct {
-	name     subjects.Queue
-	policy   streams.Policy
-	replicas int
-}
-
-func (q *queueState) replicated() bool { return q.replicas > 1 }
-
-func (e *Engine) queue(name string) *queueState { return e.queues[queueOf(name)] }
-
 // tickEvery is how often time passes for the machines.
 const tickEvery = 100 * time.Millisecond
 
@@ -125,31 +114,6 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 		}
 	}
 	return e, nil
-}
-
-// load reads the queues' policies.
-func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
-	var served []lane.Queue
-	for _, q := range e.opts.Queues {
-		loaded, err := streams.LoadQueue(ctx, e.js, q)
-		if err != nil {
-			return nil, err
-		}
-		p := loaded.Policy
-		cfg := lane.DefaultConfig(p.Lease)
-		cfg.MaxAttempts, cfg.MaxCrashes, cfg.MaxLost = p.MaxAttempts, p.MaxCrashes, p.MaxLost
-		cfg.Replicated = loaded.Replicas > 1
-		cfg.Broken = lane.BuildBroken()
-		e.queues[string(q)] = &queueState{name: q, policy: p, replicas: loaded.Replicas}
-		served = append(served, lane.Queue{
-			Name: string(q), Config: cfg, Created: loaded.Created.UnixNano(),
-			Backoff: func(attempt int) time.Duration { return p.Delay(attempt, rand.Float64) },
-		})
-		if e.lease == 0 || p.Lease < e.lease {
-			e.lease = p.Lease
-		}
-	}
-	return served, nil
 }
 
 func (e *Engine) now() time.Duration {

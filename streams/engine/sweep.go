@@ -82,6 +82,7 @@ func (s *sweeper) run(ctx context.Context) {
 			regular.Reset(every/2 + rand.N(every))
 			why = "regular"
 		case <-sample.C:
+			s.e.reload(ctx, s.q)
 			if why = s.sample(ctx); why == "" {
 				continue
 			}

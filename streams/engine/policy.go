@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// queueState is what the loop knows of a queue.
+type queueState struct {
+	name   subjects.Queue
+	loaded streams.Loaded
+	told   error // the trouble that was logged last
+}
+
+func (q *queueState) replicated() bool { return q.loaded.Replicas > 1 }
+
+// queue is the state of a lane's queue.
+func (e *Engine) queue(name string) *queueState { return e.queues[queueOf(name)] }
+
+// load reads the queues' policies at the start.
+func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
+	var served []lane.Queue
+	for _, q := range e.opts.Queues {
+		loaded, err := streams.LoadQueue(ctx, e.js, q)
+		if err != nil {
+			return nil, err
+		}
+		p := loaded.Policy
+		limits := limitsOf(p)
+		cfg := lane.DefaultConfig(p.Lease)
+		cfg.MaxAttempts, cfg.MaxCrashes, cfg.MaxLost = limits.MaxAttempts, limits.MaxCrashes, limits.MaxLost
+		cfg.Replicated = loaded.Replicas > 1
+		cfg.Broken = lane.BuildBroken()
+		e.queues[string(q)] = &queueState{name: q, loaded: loaded}
+		served = append(served, lane.Queue{
+			Name: string(q), Config: cfg, Created: loaded.Created.UnixNano(), Backoff: limits.Backoff,
+		})
+		if e.lease == 0 || p.Lease < e.lease {
+			e.lease = p.Lease
+		}
+	}
+	return served, nil
+}
+
+func limitsOf(p streams.Policy) lane.Limits {
+	return lane.Limits{
+		MaxAttempts: p.MaxAttempts, MaxCrashes: p.MaxCrashes, MaxLost: p.MaxLost,
+		Backoff: func(attempt int) time.Duration { return p.Delay(attempt, rand.Float64) },
+	}
+}
+
+// reload reads a queue's policy anew, because somebody may have edited it, or made the queue anew.
+func (e *Engine) reload(ctx context.Context, q subjects.Queue) {
+	loaded, err := streams.LoadQueue(ctx, e.js, q)
+	if ctx.Err() == nil {
+		e.in.put(item{do: func() { e.reloaded(string(q), loaded, err) }})
+	}
+}
+
+func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
+	q := e.queues[name]
+	log := e.opts.Log.With().Str("queue", name).Logger()
+	switch {
+	case errors.Is(err, streams.ErrNewerSchema):
+		if q.told == nil {
+			log.Error().Err(err).Msg("no further jobs are taken")
+			e.holder.Quiet(true)
+		}
+		q.told = err
+		return
+	case errors.Is(err, streams.ErrUnknownQueue):
+		if q.told == nil {
+			log.Error().Err(err).Msg("the queue was deleted; waiting for it to be made anew")
+		}
+		q.told = err
+		return
+	case err != nil:
+		return // the server is away; whoever needs it says so
+	}
+	q.told = nil
+	if l.Policy.Lease != q.loaded.Policy.Lease {
+		log.Warn().Dur("lease", l.Policy.Lease).Msg("the queue's lease was changed; this worker uses it after its next start")
+	}
+	if !l.Created.Equal(q.loaded.Created) {
+		log.Warn().Msg("the queue was made anew")
+		e.holder.Created(name, l.Created.UnixNano())
+	}
+	q.loaded = l
+	e.holder.SetLimits(name, limitsOf(l.Policy), l.Replicas > 1)
+}
