@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/record"
+)
+
+// hostile are the plans that show the damage which a rule prevents, without luck.
+func hostile() map[string]plan {
+	base := standard()
+	base.shellEvery, base.shells, base.processes, base.concurrency = 0, 0, 4, 8
+	with := func(change func(*plan)) plan {
+		p := base
+		change(&p)
+		return p
+	}
+	return map[string]plan{
+		"claim-cas": with(func(p *plan) {
+			p.about = "a claim is a compare-and-set. While the jobs run, turns are taken from their holders and doubled."
+			p.ops, p.work, p.faults = first(4000), 30*time.Millisecond, doubleTurns
+		}),
+		"kill-at-end": with(func(p *plan) {
+			p.about = "at the end of its session a holder kills its jobs. Worker a is cut off from the server for 14 s, with long jobs."
+			p.ops, p.work, p.proxied, p.faults = wide(100, 2), 14*time.Second, true, cutOff
+		}),
+		"stolen-mark": with(func(p *plan) {
+			p.about = "a stolen claim is not released by its job's absence. What worker a says is held back beyond its lease and comes late, three times."
+			p.ops, p.work, p.proxied, p.faults = wide(120, 8), 3*time.Second, true, lateDeletes
+			p.workers = []string{"a", "b", "c"}
+		}),
+		"dead-first": with(func(p *plan) {
+			p.about = "a silent session is declared dead by compare-and-set before anything is stolen. The workers' view of each other's heartbeats is taken away, and turns are doubled."
+			p.ops, p.work, p.faults = wide(100, 3), 6*time.Second, blindWatches
+		}),
+		"empty-group": with(func(p *plan) {
+			p.about = "a claim is given back only when the job's processes are gone. Worker a is stopped in the middle of jobs that do not heed SIGTERM."
+			p.ops, p.work, p.faults = wide(100, 3), 5*time.Second, frozenChildren
+			p.timeout, p.killAfter = 500*time.Millisecond, 3*time.Second
+		}),
+		"sweep": with(func(p *plan) {
+			p.about = "every lane gets a turn published now and then. When the audit has looked at all jobs, every turn is deleted."
+			p.ops, p.work, p.faults = wide(300, 4), 2*time.Second, dropTurns
+		}),
+	}
+}
+
+// repeat does something every so often until all jobs are done or the time is over.
+func (d *demo) repeat(ctx context.Context, every, span time.Duration, do func() error) error {
+	for end := time.Now().Add(span); time.Now().Before(end); {
+		d.mu.Lock()
+		over := d.tail.Finished >= len(d.ops) || time.Since(d.tail.Moved) > d.plan.patience
+		d.mu.Unlock()
+		if over {
+			return nil
+		}
+		if err := do(); err != nil {
+			return err
+		}
+		if err := sleep(ctx, every); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// running lists the entities of which a job runs, at most n, in random order.
+func (d *demo) running(n int) (entities []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.tail.Open() {
+		entities = append(entities, e.Entity)
+	}
+	rand.Shuffle(len(entities), func(i, j int) { entities[i], entities[j] = entities[j], entities[i] })
+	return entities[:min(n, len(entities))]
+}
+
+// doubling is a meddler that doubles turns of running jobs; close it.
+func (d *demo) doubling() (m *fleet.Meddler, double func(ctx context.Context) error, err error) {
+	m, err = fleet.NewMeddler(d.url, queue)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, func(ctx context.Context) error {
+		_, err := m.Double(ctx, d.running(20)...)
+		return err
+	}, nil
+}
+
+func doubleTurns(ctx context.Context, d *demo) error {
+	m, double, err := d.doubling()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return d.repeat(ctx, 20*time.Millisecond, time.Minute, func() error { return double(ctx) })
+}
+
+// begun waits until a worker has its slots full, or nearly.
+func (d *demo) begunBy(ctx context.Context, worker string) error {
+	full := d.plan.slots() * 3 / 4
+	return d.until(ctx, func(t *fleet.Tail) bool { return len(t.OpenOf(worker)) >= full })
+}
+
+// fault remembers that worker's runs may end early or come again from now until the returned function is called.
+func (d *demo) fault(worker string) (over func()) {
+	at := record.Now()
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.kills = append(d.kills, record.Kill{At: at, Until: record.Now(), Worker: worker})
+	}
+}
+
+// cutOff holds back everything between worker a and the server.
+func cutOff(ctx context.Context, d *demo) error {
+	if err := d.begunBy(ctx, "a"); err != nil {
+		return err
+	}
+	over := d.fault("a")
+	d.screen.event("worker a is cut off: nothing comes through, in either direction")
+	a := d.host("a").proxy
+	a.Hold(fleet.Up, fleet.Down)
+	if err := sleep(ctx, 14*time.Second); err != nil {
+		return err
+	}
+	a.Release()
+	d.screen.event("worker a is back")
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	over()
+	return nil
+}
+
+// lateDeletes holds back what worker a sends beyond its lease: the deletes of jobs that finished meanwhile come when
+// others run these very jobs again.
+func lateDeletes(ctx context.Context, d *demo) error {
+	m, double, err := d.doubling()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	for range 3 {
+		if err := d.begunBy(ctx, "a"); err != nil {
+			return err
+		}
+		over := d.fault("a")
+		d.screen.event("what worker a sends is held back")
+		a := d.host("a").proxy
+		a.Hold(fleet.Up)
+		if err := sleep(ctx, 7500*time.Millisecond); err != nil {
+			return err
+		}
+		a.Release()
+		d.screen.event("what worker a sent comes through; turns are doubled")
+		if err := d.repeat(ctx, 100*time.Millisecond, 3*time.Second, func() error { return double(ctx) }); err != nil {
+			return err
+		}
+		over()
+	}
+	return nil
+}
+
+// blindWatches takes away the watches on the heartbeats again and again, and doubles turns.
+func blindWatches(ctx context.Context, d *demo) error {
+	m, double, err := d.doubling()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	d.screen.event("the workers do not see each other's heartbeats any more")
+	return d.repeat(ctx, 200*time.Millisecond, 20*time.Second, func() error {
+		if err := m.BlindWatches(ctx); err != nil {
+			return err
+		}
+		return double(ctx)
+	})
+}
+
+// frozenChildren stops worker a while its children are frozen, so that only SIGKILL ends them.
+func frozenChildren(ctx context.Context, d *demo) error {
+	for range 2 {
+		if err := d.begunBy(ctx, "a"); err != nil {
+			return err
+		}
+		over := d.fault("a")
+		frozen := map[int]bool{}
+		d.mu.Lock()
+		for _, e := range d.tail.OpenOf("a") {
+			frozen[e.PID] = true
+		}
+		d.mu.Unlock()
+		for pid := range frozen {
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				return fmt.Errorf("freeze a child of worker a: %w", err)
+			}
+		}
+		d.screen.event("%d children of worker a are frozen; %s to finish, %s from TERM to KILL", len(frozen), d.plan.timeout, d.plan.killAfter)
+		if err := d.host("a").drain(ctx); err != nil {
+			return err
+		}
+		over()
+		d.mu.Lock()
+		d.tail.Killed("a")
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+// dropTurns deletes all turns when the audit is through with all jobs.
+func dropTurns(ctx context.Context, d *demo) error {
+	m, err := fleet.NewMeddler(d.url, queue)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.Audited(ctx); err != nil {
+		return err
+	}
+	n, err := m.DropTurns(ctx, nil)
+	d.screen.event("the audit has looked at every job; now %d turns are deleted", n)
+	return err
+}
