@@ -122,21 +122,39 @@ type DeadFilter struct {
 }
 
 func (f DeadFilter) matches(d DeadInfo) bool {
-	return (len(f.Seqs) == 0 || slices.Contains(f.Seqs, d.Seq)) && (f.Kind == "" || f.Kind == d.Kind) && (f.Cause == "" || f.Cause == d.Cause) &&
+	named := func(e subjects.Entity) bool { return e.String() == d.Entity }
+	return (len(f.Entities) == 0 || slices.ContainsFunc(f.Entities, named)) && (f.Kind == "" || f.Kind == d.Kind) && (f.Cause == "" || f.Cause == d.Cause) &&
 		(f.Since.IsZero() || !d.DiedAt.Before(f.Since)) && (f.Until.IsZero() || d.DiedAt.Before(f.Until))
 }
 
-// ListDead lists dead jobs in the order in which they died, without their bodies.
+// ListDead lists dead jobs in the order in which they died, without their bodies. In a cluster a list may lag behind by
+// moments, except when it is of sequences.
 func ListDead(ctx context.Context, js jetstream.JetStream, q subjects.Queue, f DeadFilter) ([]DeadInfo, error) {
 	op := "list the dead jobs of " + string(q)
 	if _, err := LoadQueue(ctx, js, q); err != nil {
 		return nil, err
 	}
 	dead := []DeadInfo{}
-	scan := ScanOptions{Subjects: lanesOf(q.DeadSubject, f.Entities)}
 	if len(f.Seqs) > 0 {
-		scan.From = slices.Min(f.Seqs)
+		// Asked for by number: the leader knows for certain.
+		for _, seq := range slices.Compact(slices.Sorted(slices.Values(f.Seqs))) {
+			m, err := GetMessage(ctx, js, q.DeadStream(), seq)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, explain(op, q, err)
+			}
+			if d := deadInfo(q, m); f.matches(d) {
+				dead = append(dead, d)
+			}
+			if f.Limit != 0 && len(dead) == f.Limit {
+				break
+			}
+		}
+		return dead, nil
 	}
+	scan := ScanOptions{Subjects: lanesOf(q.DeadSubject, f.Entities)}
 	err := Scan(ctx, js, q.DeadStream(), scan, func(m Message) bool {
 		if d := deadInfo(q, m); f.matches(d) {
 			dead = append(dead, d)

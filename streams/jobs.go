@@ -64,7 +64,7 @@ type JobFilter struct {
 }
 
 // ListJobs lists unfinished jobs in the order of the queue, without their bodies. A list of a busy queue is a
-// snapshot that is over when it is read.
+// snapshot that is over when it is read; in a cluster it may lag behind by moments.
 func ListJobs(ctx context.Context, js jetstream.JetStream, q subjects.Queue, f JobFilter) ([]JobInfo, error) {
 	op := "list the jobs of " + string(q)
 	if _, err := LoadQueue(ctx, js, q); err != nil {

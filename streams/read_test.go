@@ -141,6 +141,36 @@ func TestScanStops(t *testing.T) {
 	}
 }
 
+// Bodies of any size, in several pulls.
+func TestScanBodies(t *testing.T) {
+	js := natstest.Start(t, natstest.MaxPayload(12<<20)).JetStream()
+	makeQueue(t, js, ci)
+	var sizes []int
+	for i := range 1300 {
+		sizes = append(sizes, i)
+	}
+	for range 30 {
+		sizes = append(sizes, 700<<10)
+	}
+	sizes = append(sizes, 10<<20, 5, 9<<20, 0)
+	for i, size := range sizes {
+		if _, err := js.Publish(within(t), fmt.Sprint("claims.ci.build.", i), make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := 0
+	err := streams.Scan(within(t), js, "CLAIMS_ci", streams.ScanOptions{Bodies: true}, func(m streams.Message) bool {
+		if m.Size != sizes[seen] || len(m.Data) != sizes[seen] {
+			t.Fatalf("message %d has %d bytes of %d", seen, m.Size, sizes[seen])
+		}
+		seen++
+		return true
+	})
+	if err != nil || seen != len(sizes) {
+		t.Fatalf("%d of %d: %v", seen, len(sizes), err)
+	}
+}
+
 // The stream vanishes under the scan.
 func TestScanOfAStreamThatGoes(t *testing.T) {
 	js := natstest.Start(t).JetStream()

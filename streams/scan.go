@@ -53,7 +53,8 @@ const (
 
 // Scan reads messages in stream order and calls each for every one until it returns false. It sees what was there when
 // it began, at most; messages that come meanwhile may be seen in place of such as went. It uses an ephemeral consumer
-// on one server, which is gone when Scan returns. A stream that is not there is jetstream.ErrStreamNotFound.
+// on one server, which is gone when Scan returns; in a cluster that server may lag behind by moments. A stream that is
+// not there is jetstream.ErrStreamNotFound.
 //
 // Not for work queues: they take no second consumer.
 func Scan(ctx context.Context, js jetstream.JetStream, stream string, o ScanOptions, each func(Message) bool) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,19 +32,26 @@ func CheckServer(ctx context.Context, nc *nats.Conn) error {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	// Old servers without any JetStream, and new ones that have it off, both leave the request without a responder.
-	if _, err = js.AccountInfo(ctx); err == nil {
-		return nil
+	for {
+		// A request without the right to it is never answered; the violation is told beside it. So ask with short patience.
+		patience, done := context.WithTimeout(ctx, askPatience)
+		_, err := js.AccountInfo(patience)
+		done()
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
+			errors.Is(err, nats.ErrNoResponders):
+			return noJetStream(op, err)
+		case errors.Is(nc.LastError(), nats.ErrPermissionViolation):
+			return nil
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return explain(op, "", err)
+		}
 	}
-	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||
-		errors.Is(err, nats.ErrNoResponders) {
-		return noJetStream(op, err)
-	}
-	if errors.Is(nc.LastError(), nats.ErrPermissionViolation) && ctx.Err() != nil {
-		return nil
-	}
-	return explain(op, "", err)
 }
+
+const askPatience = time.Second
 
 // CheckVersion refuses a server version below MinServer with ErrOldServer, naming both. Pre-releases of a version that
 // is new enough pass, and so does what has no version at all: a server built from source.

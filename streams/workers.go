@@ -195,22 +195,34 @@ func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, 
 // its own record first and asks then: of two that start at once, the one whose first record was stored later gives way.
 // Before it has a record, own is empty.
 func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) error {
-	workers, err := ListWorkers(ctx, js)
-	if err != nil {
-		return err
-	}
-	mine := ^uint64(0)
-	for _, r := range workers {
-		if own != "" && r.Session == own {
-			mine = r.first()
+	op := fmt.Sprintf("start as worker %q", id)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		workers, err := ListWorkers(ctx, js)
+		if err != nil {
+			return err
 		}
-	}
-	for _, r := range workers {
-		if r.Worker == id && r.Session != own && r.Living() && r.first() < mine {
-			return problem.New(fmt.Sprintf("start as worker %q", id),
-				fmt.Errorf("%w: pid %d on %s, last beat at %s", ErrWorkerAlive, r.PID, r.Host, r.BeatAt.UTC().Format(time.TimeOnly+" MST")),
-				fmt.Sprintf("give each worker an id of its own, or none; if that one is gone, its lease (%s) is over soon", r.Lease()))
+		mine, seen := ^uint64(0), own == ""
+		for _, r := range workers {
+			if own != "" && r.Session == own {
+				mine, seen = r.first(), true
+			}
 		}
+		if !seen {
+			// In a cluster the list may lag behind; once it shows one's own record, it shows all that came before.
+			if ctx.Err() != nil {
+				return problem.New(op, fmt.Errorf("its own session %q is not listed: %w", own, ErrNotFound), "write the session's record first")
+			}
+			continue
+		}
+		for _, r := range workers {
+			if r.Worker == id && r.Session != own && r.Living() && r.first() < mine {
+				return problem.New(op,
+					fmt.Errorf("%w: pid %d on %s, last beat at %s", ErrWorkerAlive, r.PID, r.Host, r.BeatAt.UTC().Format(time.TimeOnly+" MST")),
+					fmt.Sprintf("give each worker an id of its own, or none; if that one is gone, its lease (%s) is over soon", r.Lease()))
+			}
+		}
+		return nil
 	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package streams_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -133,6 +134,17 @@ func TestListWorkers(t *testing.T) {
 	first := must[uint64](t)(lastOf(t, js, "KV_WORKERS", "$KV.WORKERS.x"))
 	putSession(t, js, streams.SessionRecord{Session: "x", Worker: "twin", State: streams.StateRunning, LeaseMS: hour, FirstSeq: first})
 	check()
+}
+
+// A worker that asks before it has written its record is told so, and not that all is well.
+func TestCheckWorkerIDNeedsARecord(t *testing.T) {
+	js := natstest.Start(t).JetStream()
+	makeQueue(t, js, ci)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := streams.CheckWorkerID(ctx, js, "w", "nowhere"); err == nil {
+		t.Fatal("passed")
+	}
 }
 
 func TestNamesOfWorkers(t *testing.T) {
