@@ -49,6 +49,7 @@ type Engine struct {
 	pulls        []*pull
 	idlePulls    []*pull
 	visits       map[string][]func() // by lane: what waits for its visit
+	unservedAt   map[string]time.Duration
 	slots        int
 	phase        string // running, quiet, stopping
 	startedAt    time.Time
@@ -75,7 +76,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		opts: o, conn: o.Conn, js: js, lifeID: nuid.Next(), in: newInbox(), ended: make(chan struct{}),
 		queues: map[string]*queueState{}, heads: map[string][]wanted{}, writes: map[string]*write{},
-		others: map[string]streams.SessionRecord{}, visits: map[string][]func(){}, slots: o.Slots,
+		others: map[string]streams.SessionRecord{}, visits: map[string][]func(){}, unservedAt: map[string]time.Duration{}, slots: o.Slots,
 		phase: streams.StateRunning, startedAt: time.Now().UTC(),
 	}
 	served, err := e.load(ctx)

@@ -92,12 +92,18 @@ func connect(t testing.TB, url string) *nats.Conn {
 	return nc
 }
 
-func makeQueue(t testing.TB, nc *nats.Conn) jetstream.JetStream {
+func jetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return js
+}
+
+func makeQueue(t testing.TB, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js := jetStream(t, nc)
 	p := streams.DefaultPolicy()
 	p.Lease = 6 * time.Second
 	p.Backoff.Base = 50 * time.Millisecond

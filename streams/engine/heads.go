@@ -251,8 +251,24 @@ func (e *Engine) headOf(name string, seq uint64, more bool, h nats.Header, body 
 		return head
 	}
 	head.MaxAttempts = msg.job.MaxAttempts
-	head.Unserved = !e.opts.Runner.Serves(msg.job.Kind)
+	if head.Unserved = !e.opts.Runner.Serves(msg.job.Kind); head.Unserved {
+		e.unserved(msg)
+	}
 	return head
+}
+
+// unservedEvery is how often a kind without a pool is told of.
+const unservedEvery = time.Minute
+
+// unserved tells that a job waits for a worker that serves its kind: seldom, because the turn comes round again.
+func (e *Engine) unserved(msg *message) {
+	key := string(msg.queue) + " " + msg.job.Kind
+	if last, told := e.unservedAt[key]; told && e.at < last+unservedEvery {
+		return
+	}
+	e.unservedAt[key] = e.at
+	e.opts.Log.Warn().Str("queue", string(msg.queue)).Str("entity", msg.entity.String()).Str("kind", msg.job.Kind).
+		Msg("no pool of this worker serves the kind: the turn is given back, for another worker")
 }
 
 // last is the last value of a header: what the server adds stands last, whatever a publisher forged before it.

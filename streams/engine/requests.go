@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -66,7 +67,9 @@ func (e *Engine) writeClaim(name string, a lane.WriteClaim) {
 	}
 	w.sent++
 	h := nats.Header{headerWrite: {w.id}}
-	if !a.Any {
+	// A lane that no request can name has no record that could be read. Nothing ever runs in it: its jobs are dead at
+	// once, and the move's id keeps two holders from moving one twice.
+	if !a.Any && utf8.ValidString(name) {
 		h[headerExpect] = []string{strconv.FormatUint(a.Expect, 10)}
 	}
 	if a.TTL > 0 {

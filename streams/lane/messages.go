@@ -14,6 +14,8 @@ type Turn struct {
 	Delivered int
 	// Guess is the job whose copy the turn is: a good guess at the head, never more.
 	Guess uint64
+	// Relayed says that a holder published the turn: the lane was worked on a moment ago, so it has a record.
+	Relayed bool
 	// Alone says that the lane was empty when that job was stored.
 	Alone bool
 	// Token is the driver's own: how to answer this delivery.

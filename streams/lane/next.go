@@ -110,7 +110,7 @@ func (m *machine) delivered(t Turn) {
 	switch {
 	case m.v.Draining || m.v.NoSlot || !m.v.alive():
 		m.giveBack(0)
-	case t.Guess != 0 && t.Delivered <= 1:
+	case t.Guess != 0 && t.Delivered <= 1 && !t.Relayed:
 		// Most lanes were free: claim on the guess while the head is read.
 		m.Phase = Opening
 		m.readHead()
