@@ -214,6 +214,10 @@ func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) 
 			if ctx.Err() != nil {
 				return problem.New(op, fmt.Errorf("its own session %q is not listed: %w", own, ErrNotFound), "write the session's record first")
 			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * time.Millisecond):
+			}
 			continue
 		}
 		for _, r := range workers {

@@ -113,6 +113,18 @@ func TestKilledProcessKeepsStoredMessages(t *testing.T) {
 	}
 }
 
+// A test binary that is killed closes the pipe that its servers read.
+func TestProcessEndsWithItsTest(t *testing.T) {
+	p := Process(t)
+	if err := p.stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd = nil
+}
+
 // Another server can take over the data of one that is gone.
 func TestDir(t *testing.T) {
 	a := Start(t)
