@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/pflag"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/workerd/config"
+)
+
+const defaultServer = streams.DefaultURL
+
+// connection is how the command line and the environment say where the server is.
+type connection struct {
+	server, context, creds, user, password string
+	tls                                    streams.TLS
+	timeout                                string
+}
+
+func (c *connection) bind(f *pflag.FlagSet) {
+	f.StringVarP(&c.server, "server", "s", "", "NATS server `URL`, or several with commas between them (NATS_URL)")
+	f.StringVar(&c.context, "context", "", "`name` of a NATS context (NATS_CONTEXT)")
+	f.StringVar(&c.creds, "creds", "", "credentials `file` (NATS_CREDS)")
+	f.StringVar(&c.user, "user", "", "user name, or a token (NATS_USER)")
+	f.StringVar(&c.password, "password", "", "password (NATS_PASSWORD)")
+	f.StringVar(&c.tls.CA, "tls-ca", "", "`file` with the authorities to trust (NATS_CA)")
+	f.StringVar(&c.tls.Cert, "tls-cert", "", "`file` with the client's certificate (NATS_CERT)")
+	f.StringVar(&c.tls.Key, "tls-key", "", "`file` with the client's key (NATS_KEY)")
+	f.StringVar(&c.timeout, "timeout", "", "how long to wait for an answer (NATS_TIMEOUT; default 5s)")
+}
+
+// resolve completes the flags by the environment.
+func (a *App) resolve() (streams.Options, time.Duration, error) {
+	c := a.connection
+	for _, e := range []struct {
+		field *string
+		name  string
+	}{
+		{&c.server, "NATS_URL"}, {&c.context, "NATS_CONTEXT"}, {&c.creds, "NATS_CREDS"}, {&c.tls.CA, "NATS_CA"},
+		{&c.tls.Cert, "NATS_CERT"}, {&c.tls.Key, "NATS_KEY"}, {&c.timeout, "NATS_TIMEOUT"},
+	} {
+		if *e.field == "" {
+			*e.field = a.getenv(e.name)
+		}
+	}
+	timeout := 5 * time.Second
+	if c.timeout != "" {
+		d, err := config.ParseDuration(c.timeout)
+		if err != nil || d == 0 {
+			return streams.Options{}, 0, usagef("write it as 5s or 1m", "--timeout (NATS_TIMEOUT): %q is not a duration above 0", c.timeout)
+		}
+		timeout = d
+	}
+	if c.context == "" && c.server == "" {
+		c.context = streams.SelectedContext()
+	}
+	o := streams.Options{
+		URL: c.server, Context: c.context, Creds: c.creds, TLS: c.tls, Name: program, Timeout: timeout,
+	}
+	user, password := c.user, c.password
+	if user == "" && c.context == "" {
+		user, password = a.getenv("NATS_USER"), a.getenv("NATS_PASSWORD")
+	}
+	if user != "" {
+		if c.context != "" {
+			return o, 0, usagef("put them into the context, or give --server", "--user does not go with a context")
+		}
+		o.URL = withUser(o.URL, user, password)
+	}
+	return o, timeout, nil
+}
+
+// withUser puts a user, or a token, into every URL that has none.
+func withUser(servers, user, password string) string {
+	if servers == "" {
+		servers = defaultServer
+	}
+	info := url.User(user)
+	if password != "" {
+		info = url.UserPassword(user, password)
+	}
+	parts := strings.Split(servers, ",")
+	for i, p := range parts {
+		p = strings.TrimSpace(p)
+		if !strings.Contains(p, "://") {
+			p = "nats://" + p
+		}
+		if u, err := url.Parse(p); err == nil && u.User == nil {
+			u.User = info
+			p = u.String()
+		}
+		parts[i] = p
+	}
+	return strings.Join(parts, ",")
+}
+
+// session is one command's connection.
+type session struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+	// timeout bounds one request to the server.
+	timeout time.Duration
+}
+
+// with connects, checks the server, runs do and closes. ctx in do has no deadline beyond the caller's.
+func (a *App) with(ctx context.Context, do func(ctx context.Context, s *session) error) error {
+	o, timeout, err := a.resolve()
+	if err != nil {
+		return err
+	}
+	nc, err := streams.Connect(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := streams.CheckServer(limited, nc); err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(timeout))
+	if err != nil {
+		return err
+	}
+	return do(ctx, &session{nc: nc, js: js, timeout: timeout})
+}
+
+// once is with for commands that are one request or a few: all of them have the timeout together.
+func (a *App) once(ctx context.Context, do func(ctx context.Context, s *session) error) error {
+	return a.with(ctx, func(ctx context.Context, s *session) error {
+		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		return do(ctx, s)
+	})
+}

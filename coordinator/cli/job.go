@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/subjects"
+	"github.com/seriatim/seriatim/workerd/config"
+)
+
+func (a *App) jobCommand() *cobra.Command {
+	cmd := noun("job", "Publish, import, look at and remove jobs", a.jobPublish(), a.jobImport(), a.jobList(), a.jobInfo())
+	if a.remover != nil {
+		cmd.AddCommand(a.jobRemove())
+	}
+	return cmd
+}
+
+func (a *App) jobPublish() *cobra.Command {
+	var o streams.PublishOptions
+	var data, dataFile, timeout string
+	var headers []string
+	cmd := &cobra.Command{
+		Use: "publish QUEUE TYPE.ID", Aliases: []string{"pub"}, Short: "Publish one job and print its sequence", Args: takes("QUEUE", "TYPE.ID"),
+		Example: "  coordinator job publish ci build.123 --kind archive --data '{\"ref\":\"main\"}'",
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Kind, "kind", "", "kind of the job (default: default)")
+	f.StringVar(&o.ID, "id", "", "id; a second job of the same id within two minutes is not stored")
+	f.StringVar(&data, "data", "", "body")
+	f.StringVar(&dataFile, "data-file", "", "body from a `file`; - is standard input")
+	f.StringArrayVarP(&headers, "header", "H", nil, "header of your own, `Name:value`; may be given several times")
+	f.IntVar(&o.MaxAttempts, "max-attempts", 0, "dead after so many failures (default: the queue's)")
+	f.StringVar(&timeout, "timeout", "", "how long the job may run, such as 90s (for the server's answer, set NATS_TIMEOUT)")
+	f.BoolVar(&o.IfIdle, "if-idle", false, "only if the entity has no unfinished job")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		e, err := subjects.ParseEntity(args[1])
+		if err != nil {
+			return usage{err}
+		}
+		if o.MaxAttempts < 0 || f.Changed("max-attempts") && o.MaxAttempts == 0 {
+			return usagef("leave it out to use the queue's", "--max-attempts must be above 0")
+		}
+		if timeout != "" {
+			if o.Timeout, err = config.ParseDuration(timeout); err != nil {
+				return usagef("", "--timeout: %w", err)
+			}
+		}
+		if o.Header, err = parseHeaders(headers); err != nil {
+			return err
+		}
+		if f.Changed("data") && dataFile != "" {
+			return usagef("", "--data and --data-file do not go together")
+		}
+		return a.onQueue(cmd, args, func(ctx context.Context, s *session, q subjects.Queue) error {
+			if o.Data = []byte(data); dataFile != "" {
+				if o.Data, err = a.body(dataFile, s.nc.MaxPayload()); err != nil {
+					return err
+				}
+			}
+			seq, duplicate, err := streams.Publish(ctx, s.nc, q, e, o)
+			if err != nil {
+				return badOption(err)
+			}
+			return a.published(q, e, o.ID, seq, duplicate)
+		})
+	}
+	return cmd
+}
+
+func (a *App) published(q subjects.Queue, e subjects.Entity, id string, seq uint64, duplicate bool) error {
+	if id == "" {
+		id = fmt.Sprintf("%s-%d", q, seq)
+	}
+	if a.json {
+		return a.object(struct {
+			Queue     string `json:"queue"`
+			Entity    string `json:"entity"`
+			ID        string `json:"id"`
+			Seq       uint64 `json:"seq"`
+			Duplicate bool   `json:"duplicate"`
+		}{string(q), e.String(), id, seq, duplicate})
+	}
+	if duplicate {
+		fmt.Fprintf(a.Stderr, "a job with id %s was stored before; this one was not\n", oneLine(id))
+	}
+	fmt.Fprintln(a.Stdout, seq)
+	return nil
+}
+
+// body reads a file, or standard input, but no more than could be published.
+func (a *App) body(file string, most int64) ([]byte, error) {
+	in := a.Stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, &said{err, ""}
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, most+1))
+	if err != nil {
+		return nil, &said{err, ""}
+	}
+	if int64(len(data)) > most {
+		return nil, &said{
+			fmt.Errorf("%w: %s has more than the %d bytes that this server takes", streams.ErrTooLarge, file, most),
+			"put the data into an object store and its name into the job",
+		}
+	}
+	return data, nil
+}
+
+func parseHeaders(lines []string) (map[string][]string, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	h := map[string][]string{}
+	for _, l := range lines {
+		name, value, ok := strings.Cut(l, ":")
+		if !ok || name == "" {
+			return nil, usagef("write it as Name:value", "--header: %q has no name and value", l)
+		}
+		h[name] = append(h[name], strings.TrimSpace(value))
+	}
+	return h, nil
+}
+
+const defaultRows = 100
+
+func (a *App) jobList() *cobra.Command {
+	var filter streams.JobFilter
+	var of []string
+	cmd := &cobra.Command{
+		Use: "ls QUEUE", Aliases: []string{"list"}, Short: "List unfinished jobs in the order of the queue", Args: takes("QUEUE"),
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&of, "entity", nil, "only of this `TYPE.ID`; may be given several times")
+	f.StringVar(&filter.Kind, "kind", "", "only of this kind")
+	f.Uint64Var(&filter.From, "from", 0, "only from this `sequence` on")
+	f.IntVar(&filter.Limit, "limit", 0, "at most so many; 0 is all (default: 100, with --json all)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if filter.Entities, err = entities(of); err != nil {
+			return err
+		}
+		if filter.Limit < 0 {
+			return usagef("0 is all", "--limit is below 0")
+		}
+		cut := !a.json && !f.Changed("limit")
+		if cut {
+			filter.Limit = defaultRows + 1
+		}
+		q, err := queueArg(args[0])
+		if err != nil {
+			return err
+		}
+		return a.with(cmd.Context(), func(ctx context.Context, s *session) error {
+			jobs, err := streams.ListJobs(ctx, s.js, q, filter)
+			if err != nil {
+				return err
+			}
+			if cut = cut && len(jobs) > defaultRows; cut {
+				jobs = jobs[:defaultRows]
+			}
+			err = rows(a, jobs, "no unfinished jobs", []string{"seq", "entity", "kind", "id", "age", "size", ""}, func(j streams.JobInfo) []any {
+				return []any{j.Seq, j.Entity, j.Kind, j.ID, a.age(j.PublishedAt), size(int64(j.Size)), shorten(j.Invalid, 60)}
+			})
+			if cut {
+				fmt.Fprintf(a.Stderr, "these are the first %d; --limit 0 lists all\n", defaultRows)
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+func (a *App) jobInfo() *cobra.Command {
+	return &cobra.Command{
+		Use: "info QUEUE SEQ", Short: "Show one unfinished job with its body", Args: takes("QUEUE", "SEQ"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			seqs, err := sequences(args[1:])
+			if err != nil {
+				return err
+			}
+			return a.onQueue(cmd, args, func(ctx context.Context, s *session, q subjects.Queue) error {
+				job, err := streams.GetJob(ctx, s.js, q, seqs[0])
+				if err != nil {
+					if errors.Is(err, streams.ErrNotFound) { // or is it the queue that is not there?
+						if _, unknown := streams.LoadQueue(ctx, s.js, q); unknown != nil {
+							return unknown
+						}
+					}
+					return err
+				}
+				if a.json {
+					return a.object(job)
+				}
+				a.facts(jobFacts(a, job))
+				return nil
+			})
+		},
+	}
+}
+
+func jobFacts(a *App, job streams.Job) []fact {
+	list := []fact{
+		{"seq", job.Seq}, {"entity", job.Entity}, {"kind", job.Kind}, {"id", job.ID},
+		{"published", fmt.Sprintf("%s (%s ago)", job.PublishedAt.UTC().Format("2006-01-02 15:04:05Z"), a.age(job.PublishedAt))},
+		{"timeout", job.Timeout}, {"reply to", job.ReplyTo}, {"traceparent", job.Traceparent}, {"invalid", job.Invalid},
+	}
+	if job.MaxAttempts > 0 {
+		list = append(list, fact{"max attempts", job.MaxAttempts})
+	}
+	names := make([]string, 0, len(job.Headers))
+	for name := range job.Headers {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		list = append(list, fact{"header " + name, job.Headers[name]})
+	}
+	return append(list, fact{"data", fmt.Sprintf("%s (%d bytes)", shorten(string(job.Data), 400), job.Size)})
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/workerd/config"
+)
+
+// policyFlags are a queue's policy on the command line. Only flags that were given change anything, so that one set
+// serves for adding and for editing.
+type policyFlags struct{ set *pflag.FlagSet }
+
+var policyTable = []struct {
+	name, usage string
+	apply       func(p *streams.Policy, text string) error
+}{
+	{"replicas", "copies of every stream: 1, 3 or 5 (default 1)", func(p *streams.Policy, s string) error { return whole(&p.Replicas, s) }},
+	{"storage", "file or memory (default file)", func(p *streams.Policy, s string) error { p.Storage = s; return nil }},
+	{"max-bytes", "refuse jobs beyond this `size`, such as 10GiB; 0 is no limit", func(p *streams.Policy, s string) error {
+		n, err := config.ParseSize(s)
+		p.MaxBytes = int64(n)
+		return err
+	}},
+	{"max-msgs", "refuse jobs beyond this `number`; 0 is no limit", func(p *streams.Policy, s string) error {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", s)
+		}
+		p.MaxMsgs = n
+		return nil
+	}},
+	{"lease", "how long a worker may be silent before its lanes are taken (default 15s)", func(p *streams.Policy, s string) (err error) {
+		p.Lease, err = config.ParseDuration(s)
+		return err
+	}},
+	{"max-attempts", "a job is dead after so many failures (default 5); 0 is never", func(p *streams.Policy, s string) error { return whole(&p.MaxAttempts, s) }},
+	{"max-lost", "… after so many lost workers (default 3); 0 is never", func(p *streams.Policy, s string) error { return whole(&p.MaxLost, s) }},
+	{"max-crashes", "… after so many crashes (default 3); 0 is never", func(p *streams.Policy, s string) error { return whole(&p.MaxCrashes, s) }},
+	{"backoff", "wait between attempts, `FIRST[,MOST[,FACTOR[,JITTER]]]` (default 1s,10m,2,0.2)", parseBackoff},
+	{"on-failure", "block (the lane waits for the retry) or pass (default block)", func(p *streams.Policy, s string) error { p.OnFailure = s; return nil }},
+	{"on-dead", "continue (the lane goes on) or halt (default continue)", func(p *streams.Policy, s string) error { p.OnDead = s; return nil }},
+}
+
+func bindPolicy(set *pflag.FlagSet) policyFlags {
+	for _, e := range policyTable {
+		set.String(e.name, "", e.usage)
+	}
+	return policyFlags{set}
+}
+
+// change returns what the flags that were given do to a policy. All of them are read here, so that what it returns
+// cannot fail.
+func (f policyFlags) change() (func(*streams.Policy), error) {
+	trial := streams.DefaultPolicy()
+	var changes []func(*streams.Policy)
+	for _, e := range policyTable {
+		flag := f.set.Lookup(e.name)
+		if !flag.Changed {
+			continue
+		}
+		text := flag.Value.String()
+		if err := e.apply(&trial, text); err != nil {
+			return nil, usagef("", "--%s: %w", e.name, err)
+		}
+		changes = append(changes, func(p *streams.Policy) { _ = e.apply(p, text) }) // was tried above
+	}
+	return func(p *streams.Policy) {
+		for _, c := range changes {
+			c(p)
+		}
+	}, nil
+}
+
+func whole(to *int, s string) error {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil {
+		return fmt.Errorf("%q is not a whole number", s)
+	}
+	*to = int(n)
+	return nil
+}
+
+func parseBackoff(p *streams.Policy, s string) (err error) {
+	parts := strings.Split(s, ",")
+	b := p.Backoff
+	if len(parts) > 4 {
+		return fmt.Errorf("%q has more than four parts", s)
+	}
+	if b.Base, err = config.ParseDuration(parts[0]); err != nil {
+		return err
+	}
+	if len(parts) > 1 {
+		if b.Max, err = config.ParseDuration(parts[1]); err != nil {
+			return err
+		}
+	} else {
+		b.Max = max(b.Max, b.Base) // `--backoff 1h` alone raises the bound with it
+	}
+	for i, to := range []*float64{&b.Factor, &b.Jitter} {
+		if len(parts) > i+2 {
+			if *to, err = strconv.ParseFloat(strings.TrimSpace(parts[i+2]), 64); err != nil {
+				return fmt.Errorf("%q is not a number", parts[i+2])
+			}
+		}
+	}
+	p.Backoff = b
+	return nil
+}
+
+func backoffText(b streams.Backoff) string {
+	return fmt.Sprintf("%s, times %v, at most %s, up to %d%% less", b.Base, b.Factor, b.Max, int(b.Jitter*100+.5))
+}
