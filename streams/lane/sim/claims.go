@@ -63,6 +63,9 @@ func (n *node) writeClaim(e *entity, a lane.WriteClaim, ask func(lane.Op, func()
 	s.sent++
 	again := s.sent > 1
 	ask(a.Op, func() any {
+		if w.now < w.server.claimsAwayTo {
+			return nil
+		}
 		if seq := w.storeClaim(e, s.id, a); seq != 0 {
 			return lane.Stored{Op: a.Op, Seq: seq}
 		}
@@ -83,6 +86,9 @@ type second struct {
 
 func (n *node) ours(q second) {
 	q.ask(q.op, func() any {
+		if n.w.now < n.w.server.claimsAwayTo {
+			return nil
+		}
 		if c := n.w.current(q.e); c.seq != 0 && c.write == q.s.id {
 			return lane.Stored{Op: q.op, Seq: c.seq}
 		}

@@ -22,18 +22,27 @@ func (w *world) startFaults() {
 	w.plan(w.p.StopEvery/holders, some((*node).stop))
 	w.plan(w.p.RestartEvery, w.restart)
 	w.plan(w.p.StepDownEvery, w.stepDown)
+	w.plan(w.p.ClaimsDownEvery, w.claimsAway)
 	w.plan(w.p.PurgeEvery, w.turns.purge)
 }
 
-// cut separates a node from the server for a while.
+// cut separates a node from the server for a while. Sometimes only what is sent to it is held up first.
 func (n *node) cut() {
 	w := n.w
+	if w.now < n.cutUntil {
+		return
+	}
 	w.stats.Cuts++
-	n.cutUntil = max(n.cutUntil, w.now+w.upTo(w.p.CutMax))
-	w.note(nil, n.name(), "cut off until %v", n.cutUntil)
+	n.cutFrom = w.now
+	if w.chance(w.p.Jam) {
+		n.jamUntil = w.now + w.upTo(w.p.JamMax)
+		n.cutFrom = n.jamUntil
+	}
+	n.cutUntil = n.cutFrom + w.upTo(w.p.CutMax)
+	w.note(nil, n.name(), "gets nothing until %v, cut off until %v", n.cutFrom, n.cutUntil)
 	gen := n.gen
 	w.at(n.cutUntil, func() {
-		if n.gen == gen && n.up && n.cutUntil <= w.now {
+		if n.gen == gen && n.up {
 			w.showAll(n)
 		}
 	})
@@ -143,9 +152,10 @@ func (n *node) leave(gen int) {
 // heal ends all faults; from here on only time is needed.
 func (w *world) heal() {
 	w.calm = true
+	w.server.claimsAwayTo = 0
 	w.note(nil, "world", "faults stop")
 	for _, n := range w.nodes {
-		n.cutUntil = w.now
+		n.cutUntil, n.jamUntil = w.now, w.now
 		if n.up {
 			w.showAll(n)
 			if n.pausedUntil > w.now {

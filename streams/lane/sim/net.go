@@ -15,7 +15,7 @@ func (w *world) route(n *node) (time.Duration, bool) {
 	if w.chance(w.p.Loss) {
 		return 0, false
 	}
-	if n.cutUntil <= w.now {
+	if !n.cutOff() {
 		return at, true
 	}
 	if !w.chance(w.p.Late) {
@@ -38,7 +38,7 @@ func (w *world) call(n *node, serve func() func(), broken func()) {
 		return
 	}
 	w.at(at, func() {
-		if w.server.down || w.server.epoch != epoch {
+		if w.server.down || w.server.epoch != epoch || w.now < w.server.leaderlessTo {
 			return
 		}
 		answer := serve()
@@ -48,6 +48,9 @@ func (w *world) call(n *node, serve func() func(), broken func()) {
 		back, ok := w.route(n)
 		if !ok {
 			return
+		}
+		if n.jamUntil > w.now && !w.calm {
+			back = max(back, n.jamUntil)
 		}
 		w.at(back, func() {
 			if w.server.epoch == epoch {

@@ -20,7 +20,8 @@ type node struct {
 
 	pausedUntil time.Duration
 	inbox       []func() // what came while it was paused
-	cutUntil    time.Duration
+	// The node gets nothing until jamUntil, and is cut off altogether from cutFrom to cutUntil.
+	jamUntil, cutFrom, cutUntil time.Duration
 
 	processes []*process
 	visits    map[string][]func() // looks of the audit on their way; answered when the lane is dropped
@@ -54,6 +55,9 @@ func (n *node) name() string { return nodeNames[n.idx] }
 
 // clock is the node's own.
 func (n *node) clock() time.Duration { return n.w.now + n.zero }
+
+// cutOff says whether the node is separated from the server.
+func (n *node) cutOff() bool { return n.cutFrom <= n.w.now && n.w.now < n.cutUntil }
 
 // believes says whether the node still holds this session.
 func (n *node) believes(session string) bool {
@@ -179,11 +183,13 @@ func (n *node) action(e *entity, a lane.Action) {
 	}
 	ask := func(op lane.Op, serve func() any) {
 		w.call(n, func() func() {
-			ev := serve()
-			if q, ok := ev.(second); ok {
-				return func() { n.ours(q) }
+			switch ev := serve().(type) {
+			case second:
+				return func() { n.ours(ev) }
+			case lane.Event:
+				return tell(ev)
 			}
-			return tell(ev.(lane.Event))
+			return nil
 		}, tell(lane.Failed{Op: op}))
 	}
 	switch a := a.(type) {
@@ -194,6 +200,9 @@ func (n *node) action(e *entity, a lane.Action) {
 		})
 	case lane.ReadRecord:
 		ask(a.Op, func() any {
+			if w.now < w.server.claimsAwayTo {
+				return nil
+			}
 			c := w.current(e)
 			return lane.RecordRead{Op: a.Op, Found: c.seq != 0, Record: c.record}
 		})
@@ -221,7 +230,7 @@ func (n *node) action(e *entity, a lane.Action) {
 	case lane.EndTurn:
 		ask(a.Op, func() any {
 			if w.chance(w.p.Snipe) && !w.calm {
-				w.publishOn(e, 1)
+				w.publishOn(e, true)
 			}
 			w.turns.ack(e, a.Turn.Seq)
 			return lane.Ended{Op: a.Op}

@@ -48,6 +48,9 @@ type Profile struct {
 	CutEvery, CutMax time.Duration
 	Late             float64
 	LateMax          time.Duration
+	// Jam of the cuts begin with up to JamMax in which only what is sent to the holder is held up.
+	Jam    float64
+	JamMax time.Duration
 	// WatchSlow: the watch of session records is late by up to WatchSlowMax.
 	WatchSlow    float64
 	WatchSlowMax time.Duration
@@ -65,6 +68,8 @@ type Profile struct {
 	// Lag is how far readers other than the leader are behind; LeaderLag how far, and for how long, the leader itself is
 	// after it changed.
 	Lag, LeaderLag time.Duration
+	// ClaimsDownEvery leaves CLAIMS alone without an answer for up to ClaimsDownMax.
+	ClaimsDownEvery, ClaimsDownMax time.Duration
 	// PurgeEvery removes a turn behind everybody's back.
 	PurgeEvery time.Duration
 

@@ -55,12 +55,13 @@ type entity struct {
 
 // server is what all streams of the queue have in common, and JOBS.
 type server struct {
-	w        *world
-	down     bool
-	upAt     time.Duration
-	epoch    int // grows with each restart: requests of an older one are lost
-	jobSeq   uint64
-	laggedTo time.Duration // until then the new leader itself shows the past
+	w      *world
+	down   bool
+	upAt   time.Duration
+	epoch  int // grows with each restart: requests of an older one are lost
+	jobSeq uint64
+	// Until these times no leader answers, a leader shows the past, and CLAIMS does not answer.
+	leaderlessTo, laggedTo, claimsAwayTo time.Duration
 }
 
 func (s *server) init(w *world) { s.w = w; w.turns.w = w; w.workers.init() }
@@ -76,12 +77,12 @@ func (w *world) publish() {
 		n = 2 + w.rng.IntN(8)
 	}
 	for range n {
-		w.publishOn(e, 0)
+		w.publishOn(e, false)
 	}
 }
 
-// publishOn stores a job for e. Its copy comes after delay, unless the profile has other plans.
-func (w *world) publishOn(e *entity, delay time.Duration) {
+// publishOn stores a job for e. Its copy comes at once, or soon, unless the profile has other plans.
+func (w *world) publishOn(e *entity, atOnce bool) {
 	s := &w.server
 	s.jobSeq++
 	j := &job{seq: s.jobSeq, lane: e, published: w.now}
@@ -100,18 +101,20 @@ func (w *world) publishOn(e *entity, delay time.Duration) {
 	w.stats.Published++
 	w.note(e, "JOBS", "job %d published (%d)", j.seq, j.kind)
 	w.audit(j)
+	delay := w.upTo(3 * time.Millisecond)
 	switch {
+	case atOnce:
+		w.turns.publish(e, j.seq, "copy")
+		return
 	case w.chance(w.p.CopyLost):
 		w.note(e, "JOBS", "the copy of %d is lost", j.seq)
 		return
 	case w.chance(w.p.CopyLate):
 		delay += w.upTo(w.p.CopyLateMax)
-	case delay == 0:
-		delay = w.upTo(3 * time.Millisecond)
 	}
 	epoch := s.epoch
 	w.in(delay, func() {
-		if s.epoch == epoch {
+		if s.epoch == epoch && w.now >= s.leaderlessTo {
 			w.turns.publish(e, j.seq, "copy")
 		}
 	})
@@ -209,17 +212,25 @@ func (w *world) restart() {
 	})
 }
 
-// stepDown moves the leaders: copies on their way are lost, readers lag for a moment, deliveries come back.
+// stepDown moves the leaders: what arrives before the new ones answer is lost, readers lag for a moment, deliveries come
+// back.
 func (w *world) stepDown() {
 	s := &w.server
 	if s.down {
 		return
 	}
 	w.stats.Restarts++
-	s.epoch++
-	s.laggedTo = w.now + w.upTo(w.p.LeaderLag)
-	w.note(nil, "server", "leaders step down, reads lag until %v", s.laggedTo)
+	s.leaderlessTo = w.now + w.upTo(300*time.Millisecond)
+	s.laggedTo = s.leaderlessTo + w.upTo(w.p.LeaderLag)
+	w.note(nil, "server", "leaders step down until %v, reads lag until %v", s.leaderlessTo, s.laggedTo)
 	w.turns.forget(w.chance(w.p.ForgetAll))
 	w.turns.pump()
 	w.sweepSoon("a leader changed")
+}
+
+// claimsAway takes CLAIMS away for a while: nothing else is hurt, and what is stored there goes on to expire.
+func (w *world) claimsAway() {
+	s := &w.server
+	s.claimsAwayTo = w.now + w.upTo(w.p.ClaimsDownMax)
+	w.note(nil, "server", "CLAIMS does not answer until %v", s.claimsAwayTo)
 }

@@ -12,7 +12,7 @@ var (
 )
 
 func TestSeeds(t *testing.T) {
-	for _, p := range []Profile{Rough(), Replicated()} {
+	for _, p := range Profiles() {
 		t.Run(p.Name, func(t *testing.T) {
 			from, to := uint64(1), *seedsFlag
 			if *seedFlag != 0 {

@@ -95,7 +95,7 @@ func (w *world) show(n *node, s lane.Sighting) {
 	if w.chance(w.p.WatchSlow) {
 		delay += w.upTo(w.p.WatchSlowMax)
 	}
-	if n.cutUntil > w.now {
+	if n.cutOff() {
 		// The watch is made anew after the cut and shows what stands then.
 		return
 	}
