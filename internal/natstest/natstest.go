@@ -1,6 +1,6 @@
-// Package natstest starts real NATS servers for tests: inside the test's own process (Start) or as a process of their
-// own that can be killed (Process), and clusters of three (Cluster). All listen on a free port of 127.0.0.1, keep their data in a folder of the test
-// and come back on the same port and folder after Restart.
+// Package natstest starts real NATS servers for tests: inside the test's own process (Start), as a process of their own
+// that can be killed (Process), and as a cluster (Cluster). All listen on a free port of 127.0.0.1, keep their data in a
+// folder of the test and come back on the same port and folder after Restart.
 //
 // Invariants: a server is gone, and its folder may be removed, when the test that started it ends. A test binary that
 // uses Process calls Main first thing in its TestMain. If a server cannot be started the test fails at once with the
