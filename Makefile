@@ -78,8 +78,8 @@ check-sim:
 soak: ## run the full rounds (long) and write a dated table to docs/proof/
 	./.ci/soak
 
-bench: ## measure; see bench/
-	$(GO) run ./bench
+bench: ## measure, beside a plain work queue in the same run
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench
 
 fmt: ## format all Go code
 	$(TOOL) gofumpt -w .
