@@ -41,7 +41,6 @@ func (m *machine) sessionOver() {
 func (m *machine) orphan() {
 	m.free()
 	m.cut = true
-	m.owed = m.Phase == Parking
 	m.delay = 0
 	m.orphanOf = m.claim.Session
 	if m.write.open() {
@@ -56,7 +55,7 @@ func (m *machine) orphan() {
 func (m *machine) release(delay time.Duration) {
 	m.free()
 	m.read, m.write, m.step = request{}, request{}, request{}
-	m.delay, m.owed, m.orphanOf = delay, false, m.v.Session
+	m.delay, m.orphanOf = delay, m.v.Session
 	m.reclaim()
 }
 
@@ -76,21 +75,18 @@ func (m *machine) reclaimRecord() {
 	if !m.v.alive() {
 		return // SessionOver follows
 	}
-	seq, started := r.Seq, m.fence != 0 && r.Job == m.claim.Job
+	seq, started := r.Seq, m.fence != 0 && r.Job == m.claim.Job && !r.Dying
 	switch {
-	case started && m.unsure == r.Job && !r.Dying:
-		// It ended well, and its delete got no answer: what is left to do is to delete it. The mark, because the deletes
-		// that are on their way may take it from whoever should steal this claim.
-		r.Stolen = !m.v.Broken.Off(RuleStolenMark)
-	case m.owed && started:
-		r = m.parkAs
-		if m.then == afterMove {
-			r.State = GivenBack
+	case started && m.ended && m.outcome.Cause != CauseInterrupted:
+		// How the run ended is known, and nobody has the claim: take it over and settle as usual.
+		if m.unsure == r.Job {
+			// Deletes of it are on their way, and may take it from whoever should steal the claim from here.
+			r.Stolen = !m.v.Broken.Off(RuleStolenMark)
 		}
+	case started:
+		r.Interrupted++
+		r.State = GivenBack
 	default:
-		if started && !r.Dying {
-			r.Interrupted++
-		}
 		r.State = GivenBack
 	}
 	r.Session = m.v.Session
@@ -104,7 +100,7 @@ func (m *machine) reclaimed() {
 		return
 	}
 	m.cut, m.dropped = false, false
-	m.remove()
+	m.settle()
 }
 
 // stopping hands the lane back, as soon as nothing of it runs.

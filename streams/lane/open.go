@@ -218,6 +218,6 @@ func (m *machine) start() {
 	m.Phase = InRun
 	m.fence = m.claim.Seq
 	m.more = m.head.More
-	m.outcome = Outcome{}
+	m.outcome, m.ended = Outcome{}, false
 	m.do(Start{Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt, Counts: m.claim.Counts})
 }

@@ -4,7 +4,7 @@ import "time"
 
 // finished: the job's processes are gone, or could not be shown to be.
 func (m *machine) finished(o Outcome) {
-	m.outcome = o
+	m.outcome, m.ended = o, true
 	switch {
 	case o.Stuck:
 		// What might still run must keep its lane: nothing is given back, and the claim is kept while the session lives.

@@ -105,13 +105,13 @@ type State struct {
 
 	fence   uint64
 	outcome Outcome
+	ended   bool // the run under fence is over: outcome tells how
 
 	parkAs     Record // what Parking has to write
 	then       after
 	delay      time.Duration
 	cut        bool   // the session ended while the lane was held
 	orphanOf   string // the session whose claim is to be given back
-	owed       bool   // parkAs was on its way when the session ended
 	unsure     uint64 // a job whose delete was sent and not confirmed
 	claimLoops int    // refusals met in this turn
 	remains    bool   // a group could not be shown to be empty

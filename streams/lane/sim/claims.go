@@ -50,8 +50,8 @@ type write struct {
 	sent int
 }
 
-// writeClaim sends a claim. When the second sending of one is refused, the record is read to see whether the first one
-// is what stands.
+// writeClaim sends a claim. When one that was sent more than once is refused, the record is read to see whether another
+// sending is what stands.
 func (n *node) writeClaim(e *entity, a lane.WriteClaim, ask func(lane.Op, func() any)) {
 	w := n.w
 	s := n.writes[e.name]
@@ -61,16 +61,12 @@ func (n *node) writeClaim(e *entity, a lane.WriteClaim, ask func(lane.Op, func()
 		n.writes[e.name] = s
 	}
 	s.sent++
-	again := s.sent > 1
 	ask(a.Op, func() any {
 		if w.now < w.server.claimsAwayTo {
 			return nil
 		}
 		if seq := w.storeClaim(e, s.id, a); seq != 0 {
 			return lane.Stored{Op: a.Op, Seq: seq}
-		}
-		if !again {
-			return lane.Refused{Op: a.Op}
 		}
 		return second{e, s, a.Op, ask}
 	})
@@ -85,6 +81,10 @@ type second struct {
 }
 
 func (n *node) ours(q second) {
+	if q.s.sent == 1 {
+		n.h.Lane(q.e.name, lane.Refused{Op: q.op})
+		return
+	}
 	q.ask(q.op, func() any {
 		if n.w.now < n.w.server.claimsAwayTo {
 			return nil
