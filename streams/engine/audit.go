@@ -16,10 +16,15 @@ import (
 // The audit looks once at every job that is still there after a while, and gives its lane a turn if it has none. All
 // workers share one durable consumer and pull from it lazily: a job that was finished before its number came up is not
 // there any more, and costs nothing.
+//
+// The look is a published turn: the refusal is the check, and costs one request where reading the lane would cost two.
+// A turn for a lane that is done by then, or that stands, is ended by whoever takes it. Over a deep backlog the audit is
+// paced; turns that are missing there are seen by the sampling of the sweep first.
 const (
 	auditBatch = 256
 	auditWait  = 2 * time.Second
 	auditPause = time.Second
+	auditPace  = 50 * time.Millisecond // between two batches: at most 5,000 looks a second and worker
 )
 
 func (e *Engine) startAudit(ctx context.Context, q subjects.Queue) {
@@ -29,7 +34,7 @@ func (e *Engine) startAudit(ctx context.Context, q subjects.Queue) {
 		for ctx.Err() == nil {
 			if err := e.audit(ctx, q); err != nil && ctx.Err() == nil {
 				e.opts.Log.Debug().Err(err).Str("queue", string(q)).Msg("the audit is interrupted; it goes on when the server answers")
-				sleep(ctx, auditPause)
+				_ = sleep(ctx, auditPause)
 			}
 		}
 	}()
@@ -54,10 +59,11 @@ func (e *Engine) audit(ctx context.Context, q subjects.Queue) error {
 			return err
 		}
 		if len(jobs) == 0 {
-			sleep(ctx, auditPause)
+			_ = sleep(ctx, auditPause)
 			continue
 		}
 		e.auditJobs(ctx, q, jobs)
+		_ = sleep(ctx, auditPace)
 	}
 	return nil
 }
@@ -82,7 +88,7 @@ func (e *Engine) auditJobs(ctx context.Context, q subjects.Queue, jobs []jetstre
 	}
 	done := make(chan struct{}, len(lanes))
 	for name, seq := range lanes {
-		e.visit(name, lane.Visit{Guess: seq}, func() { done <- struct{}{} })
+		e.visit(name, lane.Visit{Publish: true, Guess: seq}, func() { done <- struct{}{} })
 	}
 	for range lanes {
 		select {
