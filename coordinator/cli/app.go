@@ -35,8 +35,8 @@ type App struct {
 	// Now is the clock of ages and progress.
 	Now func() time.Time
 
-	// remover makes what takes jobs out of a queue; without it there are no commands for that.
-	remover func(*session) remover
+	// remover takes jobs out of a queue; nil is operators.
+	remover remover
 
 	json, force bool
 	connection  connection

@@ -164,7 +164,7 @@ func TestRemoving(t *testing.T) {
 		{"queue purge nix -f", 1, "", ""},
 	} {
 		r := &recorder{}
-		code, out, errs := run(t, &App{remover: func(*session) remover { return r }}, url, "", strings.Fields(c.args)...)
+		code, out, errs := run(t, &App{remover: r}, url, "", strings.Fields(c.args)...)
 		if code != c.code || out != c.stdout || strings.Join(r.calls, ", ") != c.calls {
 			t.Errorf("%s: exit %d, %q, %q, %v", c.args, code, out, errs, r.calls)
 		}

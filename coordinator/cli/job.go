@@ -17,11 +17,8 @@ import (
 )
 
 func (a *App) jobCommand() *cobra.Command {
-	cmd := noun("job", "Publish, import, look at and remove jobs", a.jobPublish(), a.jobImport(), a.jobList(), a.jobInfo())
-	if a.remover != nil {
-		cmd.AddCommand(a.jobRemove())
-	}
-	return cmd
+	return noun("job", "Publish, import, look at and remove jobs",
+		a.jobPublish(), a.jobImport(), a.jobList(), a.jobInfo(), a.jobRemove())
 }
 
 func (a *App) jobPublish() *cobra.Command {

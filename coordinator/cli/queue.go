@@ -14,12 +14,8 @@ import (
 )
 
 func (a *App) queueCommand() *cobra.Command {
-	cmd := noun("queue", "Make, look at, change and remove queues",
-		a.queueAdd(), a.queueList(), a.queueInfo(), a.queueEdit(), a.queueRemove())
-	if a.remover != nil {
-		cmd.AddCommand(a.queuePurge())
-	}
-	return cmd
+	return noun("queue", "Make, look at, change and remove queues",
+		a.queueAdd(), a.queueList(), a.queueInfo(), a.queueEdit(), a.queueRemove(), a.queuePurge())
 }
 
 // onQueue runs do with the queue that the first argument names.

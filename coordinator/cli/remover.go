@@ -2,16 +2,20 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/operator"
 	"github.com/seriatim/seriatim/subjects"
 )
 
-// remover takes unfinished jobs out of a queue by the claim protocol: a job whose claim somebody holds is spared,
-// because removing it would free its lane beside it.
+// remover takes unfinished jobs out of a queue. A lane whose job runs is spared, because removing what runs would free
+// its lane beside it.
 type remover interface {
 	// RemoveJobs removes the jobs with these sequences, all of them of one entity; without sequences, all jobs of
 	// the entity.
@@ -22,7 +26,7 @@ type remover interface {
 
 // removal is what became of jobs that were to be removed.
 type removal struct {
-	// Removed counts those that are gone; Spared those that stay because they run.
+	// Removed counts those that are gone; Spared those that stay because a job of their lane runs.
 	Removed, Spared int
 }
 
@@ -36,14 +40,14 @@ func (a *App) removed(q subjects.Queue, r removal) error {
 	}
 	fmt.Fprintf(a.Stdout, "%d job(s) removed\n", r.Removed)
 	if r.Spared > 0 {
-		fmt.Fprintf(a.Stderr, "%d job(s) were spared, because they run\n", r.Spared)
+		fmt.Fprintf(a.Stderr, "%d job(s) stay, because a job of their entity runs\n", r.Spared)
 	}
 	return nil
 }
 
 func (a *App) queuePurge() *cobra.Command {
 	return &cobra.Command{
-		Use: "purge NAME", Short: "Remove all unfinished jobs of a queue, but for those that run", Args: takes("NAME"),
+		Use: "purge NAME", Short: "Remove all unfinished jobs of a queue, but not of entities whose job runs", Args: takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := queueArg(args[0])
 			if err != nil {
@@ -57,7 +61,7 @@ func (a *App) queuePurge() *cobra.Command {
 				if err := a.confirm("Remove all %d unfinished job(s) of queue %s?", loaded.Jobs, q); err != nil {
 					return err
 				}
-				r, err := a.remover(s).PurgeQueue(ctx, q)
+				r, err := a.removing(s).PurgeQueue(ctx, q)
 				if err != nil {
 					return err
 				}
@@ -70,7 +74,7 @@ func (a *App) queuePurge() *cobra.Command {
 func (a *App) jobRemove() *cobra.Command {
 	var entity string
 	cmd := &cobra.Command{
-		Use: "rm QUEUE SEQ… | rm QUEUE --entity TYPE.ID", Short: "Remove unfinished jobs, but for those that run",
+		Use: "rm QUEUE SEQ… | rm QUEUE --entity TYPE.ID", Short: "Remove unfinished jobs, but not of entities whose job runs",
 		Args: takes("QUEUE", "[SEQ…]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := queueArg(args[0])
@@ -104,7 +108,7 @@ func (a *App) removeEntity(ctx context.Context, s *session, q subjects.Queue, ra
 	if err := a.confirm("Remove all unfinished jobs of %s in queue %s?", es[0], q); err != nil {
 		return err
 	}
-	r, err := a.remover(s).RemoveJobs(ctx, q, es[0], nil)
+	r, err := a.removing(s).RemoveJobs(ctx, q, es[0], nil)
 	if err != nil {
 		return err
 	}
@@ -117,13 +121,9 @@ func (a *App) removeSeqs(ctx context.Context, s *session, q subjects.Queue, seqs
 	byEntity := map[subjects.Entity][]uint64{}
 	var order []subjects.Entity
 	for _, seq := range seqs {
-		job, err := streams.GetJob(ctx, s.js, q, seq)
+		e, err := laneOf(ctx, s, q, seq)
 		if err != nil {
 			return err
-		}
-		e, err := subjects.ParseEntity(job.Entity)
-		if err != nil {
-			return fmt.Errorf("job %d: %w", seq, err)
 		}
 		if byEntity[e] == nil {
 			order = append(order, e)
@@ -135,12 +135,50 @@ func (a *App) removeSeqs(ctx context.Context, s *session, q subjects.Queue, seqs
 	}
 	var sum removal
 	for _, e := range order {
-		r, err := a.remover(s).RemoveJobs(ctx, q, e, byEntity[e])
+		r, err := a.removing(s).RemoveJobs(ctx, q, e, byEntity[e])
 		sum.Removed += r.Removed
 		sum.Spared += r.Spared
 		if err != nil {
-			return err
+			return errors.Join(err, a.removed(q, sum))
 		}
 	}
 	return a.removed(q, sum)
+}
+
+// laneOf reads from a job's subject whose it is. What a list shows of a job with an unusable subject may look like
+// the name of another entity, whose lane it is not in.
+func laneOf(ctx context.Context, s *session, q subjects.Queue, seq uint64) (subjects.Entity, error) {
+	if _, err := streams.GetJob(ctx, s.js, q, seq); err != nil {
+		return subjects.Entity{}, err // which says in words that it is not there
+	}
+	m, err := streams.GetMessage(ctx, s.js, q.JobsStream(), seq)
+	if err != nil {
+		return subjects.Entity{}, err
+	}
+	token, _ := subjects.LaneOf(m.Subject)
+	e, err := subjects.ParseLane(token)
+	if err != nil {
+		return e, problem.New(fmt.Sprintf("remove job %d of %s", seq, q), err, "no lane can hold such a job; a worker makes it dead")
+	}
+	return e, nil
+}
+
+func (a *App) removing(s *session) remover {
+	if a.remover != nil {
+		return a.remover
+	}
+	return operators{s.js}
+}
+
+// operators removes by the claim protocol.
+type operators struct{ js jetstream.JetStream }
+
+func (o operators) RemoveJobs(ctx context.Context, q subjects.Queue, e subjects.Entity, seqs []uint64) (removal, error) {
+	r, err := operator.RemoveJobs(ctx, o.js, q, e, seqs)
+	return removal(r), err
+}
+
+func (o operators) PurgeQueue(ctx context.Context, q subjects.Queue) (removal, error) {
+	r, err := operator.PurgeQueue(ctx, o.js, q)
+	return removal(r), err
 }

@@ -46,11 +46,14 @@ func (l leakless) Run() int {
 	return code
 }
 
-// fakeWorkerd says what it was given, and waits to be stopped.
+// fakeWorkerd says what it was given, makes a file when it can be stopped, and waits for that.
 func fakeWorkerd() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	fmt.Println("workerd", strings.Join(os.Args[1:], " "))
+	if err := os.WriteFile("up", nil, 0o600); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	<-stop
 	fmt.Println("workerd stopped")
 }

@@ -76,6 +76,9 @@ func (d *daemon) stop(again <-chan os.Signal) error {
 		}
 		select {
 		case <-d.done:
+			if d.diedOf(syscall.SIGTERM) {
+				return nil // it was asked before it could listen
+			}
 			return d.ended()
 		case <-again:
 		}
@@ -88,4 +91,13 @@ func (d *daemon) ended() error {
 		return nil
 	}
 	return problem.New("workerd", d.err, "its own messages stand above")
+}
+
+func (d *daemon) diedOf(sig syscall.Signal) bool {
+	var exit *exec.ExitError
+	if !errors.As(d.err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == sig
 }

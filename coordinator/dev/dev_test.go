@@ -211,6 +211,13 @@ func TestDaemonIsStoppedFirst(t *testing.T) {
 	}
 }
 
+// A daemon that is asked to end before it listens to signals ends well too.
+func TestDaemonIsStoppedEarly(t *testing.T) {
+	inTempDir(t)
+	fakeDaemon(t, `exec sleep 1000`)
+	start(t, Options{Command: []string{"x"}}).stop(t)
+}
+
 // A second request is handed on, a third one is no longer a request.
 func TestStopAgain(t *testing.T) {
 	inTempDir(t)
