@@ -42,8 +42,12 @@ type Policy struct {
 	OnFailure, OnDead                string
 	// MaxBytes and MaxMsgs are where the queue refuses more jobs.
 	MaxBytes, MaxMsgs int64
-	Storage           string
-	Replicas          int
+	// MaxJobSize is the most bytes of a job, body and headers. What is larger is refused to its publisher: a job must fit
+	// the server once more, with the headers that a move to the dead letters adds. 0 takes what the server allows when
+	// the queue is made.
+	MaxJobSize int64
+	Storage    string
+	Replicas   int
 }
 
 // DefaultPolicy is the policy of a queue about which nothing else is said.
@@ -74,8 +78,8 @@ func (p Policy) Validate() error {
 		return bad("lease is %s", fmt.Sprintf("a lease is %s to %s; 15s suits most", MinLease, MaxLease), p.Lease)
 	case p.MaxAttempts < 0 || p.MaxLost < 0 || p.MaxCrashes < 0:
 		return bad("a limit of attempts is below zero", "0 is no limit")
-	case p.MaxBytes < 0 || p.MaxMsgs < 0:
-		return bad("a limit of the queue's size is below zero", "0 is no limit")
+	case p.MaxBytes < 0 || p.MaxMsgs < 0 || p.MaxJobSize < 0 || p.MaxJobSize > math.MaxInt32:
+		return bad("a limit of size cannot be", "0 is no limit, and a job is less than 2 GiB")
 	case p.Backoff.Base <= 0 || p.Backoff.Max < p.Backoff.Base:
 		return bad("backoff goes from %s to %s", "it must start above zero and not go down, such as 1s to 10m", p.Backoff.Base, p.Backoff.Max)
 	case !(p.Backoff.Factor >= 1) || math.IsInf(p.Backoff.Factor, 0):
@@ -111,6 +115,7 @@ type policyJSON struct {
 	OnFailure   string      `json:"on_failure"`
 	OnDead      string      `json:"on_dead"`
 	MaxBytes    int64       `json:"max_bytes"`
+	MaxJobSize  int64       `json:"max_job_size"`
 	MaxMsgs     int64       `json:"max_msgs"`
 	Storage     string      `json:"storage"`
 	Replicas    int         `json:"replicas"`
@@ -137,7 +142,7 @@ func (p Policy) wire() policyJSON {
 	return policyJSON{
 		Lease: duration(p.Lease), MaxAttempts: p.MaxAttempts, MaxLost: p.MaxLost, MaxCrashes: p.MaxCrashes,
 		Backoff:   backoffJSON{duration(p.Backoff.Base), duration(p.Backoff.Max), p.Backoff.Factor, p.Backoff.Jitter},
-		OnFailure: p.OnFailure, OnDead: p.OnDead, MaxBytes: p.MaxBytes, MaxMsgs: p.MaxMsgs, Storage: p.Storage, Replicas: p.Replicas,
+		OnFailure: p.OnFailure, OnDead: p.OnDead, MaxBytes: p.MaxBytes, MaxMsgs: p.MaxMsgs, MaxJobSize: p.MaxJobSize, Storage: p.Storage, Replicas: p.Replicas,
 	}
 }
 
@@ -154,7 +159,7 @@ func (p *Policy) UnmarshalJSON(text []byte) error {
 	*p = Policy{
 		Lease: time.Duration(w.Lease), MaxAttempts: w.MaxAttempts, MaxLost: w.MaxLost, MaxCrashes: w.MaxCrashes,
 		Backoff:   Backoff{time.Duration(w.Backoff.Base), time.Duration(w.Backoff.Max), w.Backoff.Factor, w.Backoff.Jitter},
-		OnFailure: w.OnFailure, OnDead: w.OnDead, MaxBytes: w.MaxBytes, MaxMsgs: w.MaxMsgs, Storage: w.Storage, Replicas: w.Replicas,
+		OnFailure: w.OnFailure, OnDead: w.OnDead, MaxBytes: w.MaxBytes, MaxMsgs: w.MaxMsgs, MaxJobSize: w.MaxJobSize, Storage: w.Storage, Replicas: w.Replicas,
 	}
 	return nil
 }
@@ -178,6 +183,7 @@ func (want Policy) diff(is Policy) []Diff {
 		{"on_failure", a.OnFailure, b.OnFailure},
 		{"on_dead", a.OnDead, b.OnDead},
 		{"max_bytes", a.MaxBytes, b.MaxBytes},
+		{"max_job_size", a.MaxJobSize, b.MaxJobSize},
 		{"max_msgs", a.MaxMsgs, b.MaxMsgs},
 		{"storage", a.Storage, b.Storage},
 		{"replicas", a.Replicas, b.Replicas},

@@ -123,7 +123,7 @@ func (o PublishOptions) message(op string, q subjects.Queue, e subjects.Entity) 
 // checkSize refuses what the server would refuse, and what could not be stored again with a reason.
 func checkSize(op string, nc *nats.Conn, msg *nats.Msg) error {
 	most := nc.MaxPayload()
-	room := min(moveRoom, most/8)
+	room := most - largestJob(nc)
 	header := headerSize(msg.Header)
 	size := int64(header + len(msg.Data))
 	if most > 0 && size > most-room {
@@ -135,6 +135,12 @@ func checkSize(op string, nc *nats.Conn, msg *nats.Msg) error {
 		return problem.New(op, fmt.Errorf("%w: its headers are %d bytes, and %d are possible", ErrTooLarge, header, maxHeader-moveRoom), "put more into the body and less into headers")
 	}
 	return nil
+}
+
+// largestJob is what the server takes, less what a move adds.
+func largestJob(nc *nats.Conn) int64 {
+	most := nc.MaxPayload()
+	return most - min(moveRoom, most/8)
 }
 
 // headerSize is what headers take up on the wire.

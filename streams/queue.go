@@ -53,6 +53,11 @@ func CreateQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue, 
 		return false, err
 	}
 	is, err := LoadQueue(ctx, js, q)
+	if p.MaxJobSize == 0 {
+		if p.MaxJobSize = is.Policy.MaxJobSize; err != nil {
+			p.MaxJobSize = largestJob(js.Conn())
+		}
+	}
 	switch {
 	case err == nil:
 		diffs := p.diff(is.Policy)

@@ -49,7 +49,9 @@ func (p Policy) parts(q subjects.Queue) []part {
 				*limit = noLimit
 			}
 		}
-		c.MaxMsgSize = noLimit
+		if c.MaxMsgSize == 0 {
+			c.MaxMsgSize = noLimit
+		}
 		if c.Duplicates == 0 {
 			c.Duplicates = 2 * time.Minute
 		}
@@ -110,7 +112,7 @@ func (p Policy) parts(q subjects.Queue) []part {
 		cfg: stream(q.JobsStream(), "seriatim: unfinished jobs of "+string(q), jetstream.StreamConfig{
 			Subjects: []string{q.Filter(subjects.PrefixJobs)},
 			Discard:  jetstream.DiscardNew, // a full queue refuses; it never drops
-			MaxBytes: p.MaxBytes, MaxMsgs: p.MaxMsgs,
+			MaxBytes: p.MaxBytes, MaxMsgs: p.MaxMsgs, MaxMsgSize: int32(p.MaxJobSize),
 			RePublish: &jetstream.RePublish{
 				Source:      subjects.PrefixJobs + "." + string(q) + ".>",
 				Destination: subjects.PrefixTurns + "." + string(q) + ".>",

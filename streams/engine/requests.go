@@ -146,7 +146,39 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 	if !a.Move {
 		m.Header.Del(subjects.HeaderMsgID)
 	}
+	fitHeaders(m.Header, subjects.Header(msg.header))
 	e.wire.send(ask{kind: askDead, lane: name, op: a.Op}, m.Subject, m.Header, m.Data)
+}
+
+// maxHeaders is the most bytes of headers that the server takes, with room for its own.
+const maxHeaders = 60 << 10
+
+// fitHeaders drops the publisher's own headers, the largest first, until the dead letter can be stored: a letter
+// without some of them is better than a lane that stands still for ever.
+func fitHeaders(h nats.Header, own subjects.Header) {
+	size := func(key string) (n int) {
+		for _, v := range h[key] {
+			n += len(key) + len(v) + len(": \r\n")
+		}
+		return n
+	}
+	total := 0
+	for key := range h {
+		total += size(key)
+	}
+	for total > maxHeaders {
+		largest := ""
+		for key := range own {
+			if size(key) > size(largest) {
+				largest = key
+			}
+		}
+		if largest == "" {
+			return
+		}
+		total -= size(largest)
+		delete(h, largest)
+	}
 }
 
 // start runs a job on a goroutine of its own; the fence knows it until it is over.

@@ -57,7 +57,7 @@ func sessionSubject(session string) string { return "$KV." + subjects.WorkersBuc
 // describe is the record of the own session as it is now.
 func (e *Engine) describe(session string) streams.SessionRecord {
 	r := streams.SessionRecord{
-		Session: session, Worker: e.opts.Worker, State: e.phase,
+		Session: session, FirstSeq: e.firstSeq[session], Worker: e.opts.Worker, State: e.phase,
 		StartedAt: e.startedAt, BeatAt: time.Now().UTC(), LeaseMS: e.lease.Milliseconds(),
 		Slots: e.slots, BusyByQueue: map[string]int{},
 	}
@@ -114,7 +114,7 @@ func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
 		switch {
 		case !ok || s == nil || s.op != a.op:
 		case found && last(header, headerWrite) == s.write:
-			e.holder.SessionStored(a.op, seq)
+			e.sessionStored(a.op, seq)
 		default:
 			e.holder.SessionRefused(a.op)
 		}
@@ -134,8 +134,16 @@ func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
 	case refused:
 		e.holder.SessionRefused(a.op)
 	default:
-		e.holder.SessionStored(a.op, ans.Seq)
+		e.sessionStored(a.op, ans.Seq)
 	}
+}
+
+// sessionStored: the own record stands. Its first sequence goes into all later ones: it tells who of two was there first.
+func (e *Engine) sessionStored(op lane.Op, seq uint64) {
+	if s := e.sessionWrite; s != nil && s.op == op && s.expect == 0 {
+		e.firstSeq = map[string]uint64{s.id: seq}
+	}
+	e.holder.SessionStored(op, seq)
 }
 
 // watchSessions follows all session records until ctx ends. The watch mends itself after a loss of the connection.
