@@ -80,6 +80,13 @@ func (t *Tail) event(e record.Event) {
 	switch e.What {
 	case record.Start:
 		t.Starts[e.Op]++
+		if e.Locked { // whoever had the lock is over, told or not
+			for k, before := range t.open {
+				if before.Entity == e.Entity {
+					delete(t.open, k)
+				}
+			}
+		}
 		t.open[key] = e
 		t.Peak = max(t.Peak, len(t.open))
 	case record.Finish:

@@ -38,10 +38,15 @@ func (d *demo) addHost(name string) (*host, error) {
 		"HISTORY_STATE": d.path("state"), "HISTORY_RECORD": d.path("record"), "HISTORY_WORKER": name,
 		"HISTORY_WORK": d.plan.work.String(), "HISTORY_CONCURRENCY": fmt.Sprint(d.plan.concurrency), "HISTORY_CHILD": d.child,
 	}
+	command := []string{d.shell}
+	if d.plan.stubborn {
+		command = []string{d.self}
+		env[stubbornEnv] = "1"
+	}
 	var pools []fleet.Pool
 	if d.plan.shellEvery > 0 {
 		pools = append(pools, fleet.Pool{
-			Name: "shell", Kinds: []string{"shell"}, Mode: "exec", Command: []string{d.shell}, Concurrency: d.plan.shells, Env: env,
+			Name: "shell", Kinds: []string{"shell"}, Mode: "exec", Command: command, Concurrency: d.plan.shells, Env: env,
 		})
 	}
 	pools = append(pools, fleet.Pool{

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"time"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
@@ -40,7 +38,10 @@ func hostile() map[string]plan {
 		}),
 		"empty-group": with(func(p *plan) {
 			p.about = "a claim is given back only when the job's processes are gone. Worker a is stopped in the middle of jobs that do not heed SIGTERM."
-			p.ops, p.work, p.faults = wide(100, 3), 5*time.Second, frozenChildren
+			// Fewer files than one worker has slots: what a gives back b can start at once.
+			p.ops, p.work, p.faults = wide(30, 7), 5*time.Second, stopStubborn
+			p.shellEvery, p.shells, p.stubborn = 1, 40, true
+			p.processes, p.concurrency = 1, 1
 			p.timeout, p.killAfter = 500*time.Millisecond, 3*time.Second
 		}),
 		"sweep": with(func(p *plan) {
@@ -53,10 +54,7 @@ func hostile() map[string]plan {
 // repeat does something every so often until all jobs are done or the time is over.
 func (d *demo) repeat(ctx context.Context, every, span time.Duration, do func() error) error {
 	for end := time.Now().Add(span); time.Now().Before(end); {
-		d.mu.Lock()
-		over := d.tail.Finished >= len(d.ops) || time.Since(d.tail.Moved) > d.plan.patience
-		d.mu.Unlock()
-		if over {
+		if d.allDone() {
 			return nil
 		}
 		if err := do(); err != nil {
@@ -101,10 +99,9 @@ func doubleTurns(ctx context.Context, d *demo) error {
 	return d.repeat(ctx, 20*time.Millisecond, time.Minute, func() error { return double(ctx) })
 }
 
-// begun waits until a worker has its slots full, or nearly.
-func (d *demo) begunBy(ctx context.Context, worker string) error {
-	full := d.plan.slots() * 3 / 4
-	return d.until(ctx, func(t *fleet.Tail) bool { return len(t.OpenOf(worker)) >= full })
+// begunBy waits until a worker runs so many jobs.
+func (d *demo) begunBy(ctx context.Context, worker string, jobs int) error {
+	return d.until(ctx, func(t *fleet.Tail) bool { return len(t.OpenOf(worker)) >= jobs })
 }
 
 // fault remembers that worker's runs may end early or come again from now until the returned function is called.
@@ -119,7 +116,7 @@ func (d *demo) fault(worker string) (over func()) {
 
 // cutOff holds back everything between worker a and the server.
 func cutOff(ctx context.Context, d *demo) error {
-	if err := d.begunBy(ctx, "a"); err != nil {
+	if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil {
 		return err
 	}
 	over := d.fault("a")
@@ -147,7 +144,7 @@ func lateDeletes(ctx context.Context, d *demo) error {
 	}
 	defer m.Close()
 	for range 3 {
-		if err := d.begunBy(ctx, "a"); err != nil {
+		if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil || d.allDone() {
 			return err
 		}
 		over := d.fault("a")
@@ -183,32 +180,18 @@ func blindWatches(ctx context.Context, d *demo) error {
 	})
 }
 
-// frozenChildren stops worker a while its children are frozen, so that only SIGKILL ends them.
-func frozenChildren(ctx context.Context, d *demo) error {
+// stopStubborn stops worker a in the middle of jobs that do not heed SIGTERM.
+func stopStubborn(ctx context.Context, d *demo) error {
 	for range 2 {
-		if err := d.begunBy(ctx, "a"); err != nil {
+		if err := d.begunBy(ctx, "a", 10); err != nil || d.allDone() {
 			return err
 		}
 		over := d.fault("a")
-		frozen := map[int]bool{}
-		d.mu.Lock()
-		for _, e := range d.tail.OpenOf("a") {
-			frozen[e.PID] = true
-		}
-		d.mu.Unlock()
-		for pid := range frozen {
-			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-				return fmt.Errorf("freeze a child of worker a: %w", err)
-			}
-		}
-		d.screen.event("%d children of worker a are frozen; %s to finish, %s from TERM to KILL", len(frozen), d.plan.timeout, d.plan.killAfter)
+		d.screen.event("worker a is given %s for its jobs to end, and %s from TERM to KILL", d.plan.timeout, d.plan.killAfter)
 		if err := d.host("a").drain(ctx); err != nil {
 			return err
 		}
 		over()
-		d.mu.Lock()
-		d.tail.Killed("a")
-		d.mu.Unlock()
 	}
 	return nil
 }
@@ -220,6 +203,9 @@ func dropTurns(ctx context.Context, d *demo) error {
 		return err
 	}
 	defer m.Close()
+	if err := d.until(ctx, func(t *fleet.Tail) bool { return t.Finished >= 10 }); err != nil {
+		return err // the import is over long before
+	}
 	if err := m.Audited(ctx); err != nil {
 		return err
 	}

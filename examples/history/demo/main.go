@@ -32,6 +32,7 @@ const (
 
 func main() {
 	serveIfAsked()
+	stubbornIfAsked()
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -56,6 +57,9 @@ func run(args []string) int {
 	}
 	o := options{broken: *broken, rule: *broken + *faults, limit: *limit, plain: *plain, keep: *keep}
 	var err error
+	if o.self, err = os.Executable(); err != nil {
+		return tell(err, exitDamage)
+	}
 	if o.plan, err = planFor(o.rule); err != nil {
 		return tell(err, exitUsage)
 	}

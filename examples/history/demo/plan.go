@@ -26,6 +26,8 @@ type plan struct {
 	proxied bool // a proxy stands between each worker and the server
 	// Jobs at once in a worker: processes × concurrency, and shells by the script.
 	processes, concurrency, shells int
+	// stubborn jobs of kind shell do not heed SIGTERM.
+	stubborn bool
 	// timeout and killAfter bound a worker's stop.
 	timeout, killAfter time.Duration
 
@@ -70,13 +72,20 @@ func deployAndLose(ctx context.Context, d *demo) error {
 	return nil
 }
 
+// allDone says that nothing is left to be done, or that nothing moves any more.
+func (d *demo) allDone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tail.Finished >= len(d.ops) || time.Since(d.tail.Moved) > d.plan.patience
+}
+
 // until waits for something in the record, or for the end of all jobs, or until nothing moves any more.
 func (d *demo) until(ctx context.Context, reached func(*fleet.Tail) bool) error {
 	for {
 		d.mu.Lock()
-		over := reached(d.tail) || d.tail.Finished >= len(d.ops) || time.Since(d.tail.Moved) > d.plan.patience
+		now := reached(d.tail)
 		d.mu.Unlock()
-		if over {
+		if now || d.allDone() {
 			return nil
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {

@@ -24,7 +24,7 @@ const queue = "demo"
 
 // options are what the command line asks for; the paths are absolute.
 type options struct {
-	workerd, coordinator, child, shell string
+	self, workerd, coordinator, child, shell string
 
 	plan         plan
 	broken, rule string
