@@ -215,5 +215,6 @@ func (e *Engine) finished(r *run, o lane.Outcome) {
 		ev = ev.Str("error", o.Error)
 	}
 	jobEvent(ev, r).Str("outcome", o.Cause.String()).Dur("took", e.now()-r.since).Msg("end")
+	e.heldStale = true
 	e.holder.Lane(r.lane, lane.Finished{Fence: r.fence, Outcome: o})
 }

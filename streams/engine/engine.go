@@ -56,6 +56,8 @@ type Engine struct {
 	startedAt    time.Time
 	lastTick     time.Duration
 	lastKeep     time.Duration
+	heldAt       time.Duration
+	heldStale    bool // what is in hand may have changed since OnHeld was called
 	stopping     *stopping
 	at           time.Duration
 }
@@ -104,6 +106,13 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 		e.cancel()
 		e.fence.close()
 		return nil, fmt.Errorf("watch the bucket %s: %w", subjects.WorkersBucket, err)
+	}
+	e.holder.At(e.now(), e.serverNow())
+	if err := e.inherit(ctx, kv); err != nil {
+		e.cancel()
+		e.fence.close()
+		e.tasks.Wait()
+		return nil, fmt.Errorf("read the session of the former engine: %w", err)
 	}
 	e.tasks.Add(1)
 	go e.loop()

@@ -46,6 +46,7 @@ func (e *Engine) round() bool {
 		}
 		e.flushHeads()
 		e.moveFence()
+		e.tellHeld()
 		if e.stopping != nil && e.stopped() {
 			return true
 		}

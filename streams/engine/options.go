@@ -50,6 +50,11 @@ type Options struct {
 	// Describe adds to the session's record what the engine does not know (children, memory). It is called on the
 	// engine's loop and must not block.
 	Describe func(*streams.SessionRecord)
+	// OnHeld is told what the engine has in hand whenever that changed, at a bounded rate, for a Predecessor later. It is
+	// called on the engine's loop and must not block. nil is nobody.
+	OnHeld func(Held)
+	// Predecessor is what a former engine of this worker left; its groups must have been seen to be empty.
+	Predecessor *Predecessor
 	// AuditDelay is how long a job is left alone before the audit looks whether its lane has a turn; 0 is 5 s.
 	AuditDelay time.Duration
 	// SweepEvery is the time between two sweeps of a queue; 0 is 3 minutes.

@@ -196,6 +196,7 @@ func (e *Engine) start(name string, a lane.Start) {
 		e.in.put(item{done: r, out: lane.Outcome{Cause: lane.CauseInterrupted, NotStarted: true}})
 		return
 	}
+	e.heldStale = true
 	jobEvent(e.opts.Log.Debug(), r).Msg("start")
 	e.runs.Add(1)
 	go func() {

@@ -77,6 +77,8 @@ func (m *machine) reclaimRecord() {
 	}
 	seq, started := r.Seq, m.fence != 0 && r.Job == m.claim.Job && !r.Dying
 	switch {
+	case m.adopted:
+		m.bequeathed(&r)
 	case started && m.ended && m.outcome.Cause != CauseInterrupted:
 		// How the run ended is known, and nobody has the claim: take it over and settle as usual.
 		if m.unsure == r.Job {

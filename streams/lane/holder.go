@@ -201,7 +201,7 @@ func (h *Holder) Lane(lane string, e Event) {
 	l := h.lanes[lane]
 	if l == nil {
 		switch e.(type) {
-		case Delivered, Visit:
+		case Delivered, Visit, adopted:
 			name, _, _ := strings.Cut(lane, ".")
 			q := h.queue(name)
 			if q == nil {

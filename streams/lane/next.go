@@ -24,6 +24,8 @@ func (m *machine) on(e Event) {
 		m.delivered(e.Turn)
 	case Visit:
 		m.visit(e)
+	case adopted:
+		m.adopt(e)
 	case Tick:
 		m.tick()
 	case SessionOver:

@@ -111,6 +111,8 @@ type State struct {
 	then       after
 	delay      time.Duration
 	cut        bool   // the session ended while the lane was held
+	adopted    bool   // of an engine that died; its groups are empty
+	diedOfIt   bool   // by itself, so that its jobs may be the reason
 	orphanOf   string // the session whose claim is to be given back
 	unsure     uint64 // a job whose delete was sent and not confirmed
 	claimLoops int    // refusals met in this turn

@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+)
+
+// Held is what an engine has in hand: enough for its successor on the same host to give it back at once, when the
+// engine dies and its groups were seen to be empty.
+type Held struct {
+	Session string
+	Lanes   []HeldLane
+}
+
+// HeldLane is a lane of which a job runs.
+type HeldLane struct {
+	// Lane is <queue>.<type>.<id>, encoded as in subjects.
+	Lane  string
+	Job   uint64
+	Fence uint64
+	// Turn is the sequence of its turn, Reply the subject on which the turn is answered.
+	Turn  uint64
+	Reply string
+}
+
+// Predecessor is what a former engine of this worker left.
+type Predecessor struct {
+	Held
+	// Crashed says that it died by itself: its jobs count as lost. Else they were interrupted.
+	Crashed bool
+}
+
+// heldEvery bounds how often Options.OnHeld is called. What was started since the last call is stolen by whoever gets
+// its turn, once the farewell is said.
+const heldEvery = 20 * time.Millisecond
+
+// tellHeld tells what is in hand, when it may have changed.
+func (e *Engine) tellHeld() {
+	if e.opts.OnHeld == nil || !e.heldStale || e.at < e.heldAt+heldEvery {
+		return
+	}
+	e.heldStale, e.heldAt = false, e.at
+	held := Held{Session: e.holder.Session().ID}
+	e.holder.Each(func(name string, s *lane.State) {
+		if !s.Busy() {
+			return
+		}
+		d, _ := s.Turn.Token.(delivery)
+		held.Lanes = append(held.Lanes, HeldLane{Lane: name, Job: s.Job(), Fence: s.Fence(), Turn: s.Turn.Seq, Reply: d.reply})
+	})
+	e.opts.OnHeld(held)
+}
+
+// inherit has the holder give back what a predecessor left. A predecessor without a record, or with a final one, left
+// nothing that anybody waits for.
+func (e *Engine) inherit(ctx context.Context, kv jetstream.KeyValue) error {
+	p := e.opts.Predecessor
+	if p == nil || p.Session == "" {
+		return nil
+	}
+	entry, err := kv.Get(ctx, p.Session)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r, err := streams.DecodeSession(entry.Value())
+	if err != nil || r.Final() {
+		return nil // another version's, or over already
+	}
+	var lanes []lane.Adopted
+	for _, l := range p.Lanes {
+		lanes = append(lanes, lane.Adopted{
+			Lane: l.Lane, Job: l.Job, Fence: l.Fence, Turn: lane.Turn{Seq: l.Turn, Token: delivery{reply: l.Reply}},
+		})
+	}
+	e.holder.Adopt(lane.Farewell{Session: p.Session, Expect: entry.Revision()}, lanes, p.Crashed)
+	e.opts.Log.Info().Str("session", p.Session).Int("jobs", len(lanes)).Bool("crashed", p.Crashed).
+		Msg("giving back what the former engine of this worker held")
+	return nil
+}

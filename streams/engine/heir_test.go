@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/seriatim/seriatim/internal/natstest"
+	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
+)
+
+// An engine that dies leaves its claims running. Its successor gives them back without waiting for the lease, and the
+// job that was running counts as lost.
+func TestSuccessorGivesBackWhatADeadEngineHeld(t *testing.T) {
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	held := make(chan Held, 1000)
+	started, release := make(chan struct{}, 2), make(chan struct{})
+	stuck := newRecorder(func(context.Context, *Job) lane.Outcome {
+		started <- struct{}{}
+		<-release
+		return lane.Outcome{Cause: lane.CauseInterrupted}
+	})
+	dying := connect(t, srv.URL())
+	a, err := Start(t.Context(), Options{
+		Conn: dying, Queues: []subjects.Queue{ci}, Worker: "w", Slots: 2, Runner: stuck, Log: zerolog.Nop(),
+		OnHeld: func(h Held) { held <- h },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, "build.1", 1)
+	publish(t, nc, "build.2", 1)
+	<-started
+	<-started
+	var last Held
+	for len(last.Lanes) < 2 {
+		last = <-held
+	}
+	dying.Close() // from here on nothing of the first engine reaches the server
+	died := time.Now()
+	attempts := make(chan int, 2)
+	rec := newRecorder(func(_ context.Context, j *Job) lane.Outcome {
+		attempts <- j.Attempt
+		return lane.Outcome{}
+	})
+	b, err := Start(t.Context(), Options{
+		Conn: connect(t, srv.URL()), Queues: []subjects.Queue{ci}, Worker: "w", Slots: 2, Runner: rec, Log: zerolog.Nop(),
+		Predecessor: &Predecessor{Held: last, Crashed: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.wait(t, 2)
+	t.Logf("ran again %v after the death; the lease is 6s", time.Since(died).Round(time.Millisecond))
+	for range 2 {
+		if n := <-attempts; n != 2 {
+			t.Errorf("attempt %d, not 2: the loss is to count", n)
+		}
+	}
+	empty(t, js, ci.JobsStream())
+	for farewell := false; !farewell; time.Sleep(10 * time.Millisecond) {
+		workers, err := streams.ListWorkers(t.Context(), js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range workers {
+			farewell = farewell || w.Session == last.Session && w.State == streams.StateStopped
+		}
+		if time.Since(died) > time.Minute {
+			t.Fatalf("no farewell for the dead engine's session: %+v", workers)
+		}
+	}
+	stop(t, b)
+	close(release)
+	ended, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_ = a.Stop(ended, ended) // it cannot hand anything back
+}
