@@ -107,7 +107,9 @@ func Decide(r Record, h Head, v *View) Verdict {
 		}
 		return Fresh
 	case h.Seq < r.Job:
-		if v.Broken.Off(RuleStaleHead) {
+		// Or the claim was written on a guess, for a job further back, by a holder that never came to start it: for such a
+		// claim the head was read late enough to be no stale one.
+		if active && !foreign || v.Broken.Off(RuleStaleHead) {
 			return Fresh
 		}
 		return Stale

@@ -178,10 +178,6 @@ func (m *machine) haveClaim() {
 	if m.cut || m.read.open() && m.Phase == Opening {
 		return
 	}
-	if m.claimTTL != 0 && m.v.Now >= m.claimAt+m.claimTTL-m.v.Margin-m.v.Window {
-		m.examine() // the head took so long that the claim is about to expire: claim again
-		return
-	}
 	if !m.headOK || m.v.Now-m.headAt > m.v.Window && !m.v.Broken.Off(RuleHeadRead) {
 		m.Phase = Opening
 		m.readHead()
@@ -200,6 +196,10 @@ func (m *machine) haveClaim() {
 		return
 	case !m.v.alive():
 		return // SessionOver follows
+	case m.claimTTL != 0 && m.v.Now >= m.claimAt+m.claimTTL/2:
+		// The answers took so long that the claim would expire soon, or has.
+		m.claimFor(m.claim, m.claim.Seq)
+		return
 	case m.claim.Dying:
 		m.move()
 		return

@@ -163,6 +163,11 @@ func (w *world) heal() {
 				n.wake(n.gen)
 			}
 		}
+		for _, p := range n.processes {
+			if p.job.kind != poison {
+				w.in(w.upTo(time.Second), func() { p.end(lane.CauseDone) })
+			}
+		}
 	}
 	w.in(w.p.Bound, w.checkEnd)
 	w.watchEmpty()
