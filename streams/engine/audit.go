@@ -47,15 +47,8 @@ func (e *Engine) audit(ctx context.Context, q subjects.Queue) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		batch, err := consumer.Fetch(auditBatch, jetstream.FetchMaxWait(auditWait))
+		jobs, err := fetch(ctx, consumer)
 		if err != nil {
-			return err
-		}
-		var jobs []jetstream.Msg
-		for m := range batch.Messages() {
-			jobs = append(jobs, m)
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
 			return err
 		}
 		if len(jobs) == 0 {
@@ -66,6 +59,23 @@ func (e *Engine) audit(ctx context.Context, q subjects.Queue) error {
 		_ = sleep(ctx, auditPace)
 	}
 	return nil
+}
+
+// fetch pulls what there is; a stop ends it at once.
+func fetch(ctx context.Context, consumer jetstream.Consumer) (jobs []jetstream.Msg, err error) {
+	ctx, cancel := context.WithTimeout(ctx, auditWait)
+	defer cancel()
+	batch, err := consumer.Fetch(auditBatch, jetstream.FetchContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	for m := range batch.Messages() {
+		jobs = append(jobs, m)
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+		return nil, err
+	}
+	return jobs, nil
 }
 
 // auditJobs waits until the youngest of the batch is old enough, and visits each lane once.
