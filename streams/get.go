@@ -65,4 +65,3 @@ func getMessage(ctx context.Context, js jetstream.JetStream, stream string, ask 
 	}
 	return m, nil
 }
-

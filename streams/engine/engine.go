@@ -114,6 +114,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 		e.tasks.Wait()
 		return nil, fmt.Errorf("read the session of the former engine: %w", err)
 	}
+	e.watchConnection(ctx)
 	e.tasks.Add(1)
 	go e.loop()
 	for _, q := range o.Queues {

@@ -56,9 +56,6 @@ func (e *Engine) wantSweep(why string) {
 	}
 }
 
-// Sweep asks for a sweep soon, because turns may have got lost: a leader changed, a connection returned.
-func (e *Engine) Sweep(why string) { e.in.put(item{do: func() { e.wantSweep(why) }}) }
-
 func (s *sweeper) ask(why string) {
 	select {
 	case s.want <- why:

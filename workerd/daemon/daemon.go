@@ -160,12 +160,7 @@ func (d *daemon) connect(ctx context.Context) (*nats.Conn, error) {
 		OnDisconnect: func(err error) {
 			d.log.Warn().Err(err).Msg("the NATS connection is lost; jobs go on until the session is over")
 		},
-		OnReconnect: func() {
-			d.log.Info().Msg("the NATS connection is back")
-			if e := d.engine; e != nil {
-				e.Sweep("the connection returned")
-			}
-		},
+		OnReconnect: func() { d.log.Info().Msg("the NATS connection is back") },
 	})
 }
 
