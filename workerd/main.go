@@ -50,11 +50,9 @@ func run(args []string) int {
 		fmt.Println("workerd", version.String())
 		return exitClean
 	}
-	command, extra := set.Args(), []string(nil)
+	extra, command := set.Args(), []string(nil)
 	if at := set.ArgsLenAtDash(); at >= 0 {
-		extra, command = command[:at], command[at:]
-	} else {
-		extra, command = command, nil
+		extra, command = extra[:at], extra[at:]
 	}
 	if len(extra) > 0 {
 		return fail(problem.New("read the command line", fmt.Errorf("unknown command %q", extra[0]),

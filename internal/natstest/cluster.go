@@ -101,7 +101,7 @@ func freePorts(t testing.TB, n int) []int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // all at the end, so that no port comes twice
+		defer l.Close() //nolint:gocritic // all at the end, so that no port comes twice
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports

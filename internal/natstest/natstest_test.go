@@ -71,7 +71,7 @@ func TestRestartKeepsPortAndData(t *testing.T) {
 		s.Stop()
 		s.Stop()
 		if c, err := net.Dial("tcp", s.Addr()); err == nil {
-			c.Close()
+			_ = c.Close()
 			t.Fatal("something still listens after Stop")
 		}
 	})

@@ -148,7 +148,7 @@ func (p *Proc) start() error {
 	p.stderr = new(bytes.Buffer)
 	cmd.Stderr = p.stderr
 	err = cmd.Start()
-	child.Close()
+	_ = child.Close() // the server has its own copy
 	if err != nil {
 		return err
 	}

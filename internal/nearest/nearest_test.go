@@ -5,9 +5,19 @@ import "testing"
 func TestWord(t *testing.T) {
 	known := []string{"soft", "hard", "hard_grace", "concurrency", "kinds", "ls", "rm", "info", "shutdown_timeout"}
 	for _, c := range []struct{ in, want string }{
-		{"sotf", "soft"}, {"softt", "soft"}, {"hard-grace", "hard_grace"}, {"HARD", "hard"}, {"concurency", "concurrency"},
-		{"kind", "kinds"}, {"conc", "concurrency"}, {"sl", "ls"}, {"", ""}, {"zzzzzz", ""}, {"xy", ""},
-		{"shutdowntimeout", "shutdown_timeout"}, {"inof", "info"},
+		{"sotf", "soft"},
+		{"softt", "soft"},
+		{"hard-grace", "hard_grace"},
+		{"HARD", "hard"},
+		{"concurency", "concurrency"},
+		{"kind", "kinds"},
+		{"conc", "concurrency"},
+		{"sl", "ls"},
+		{"", ""},
+		{"zzzzzz", ""},
+		{"xy", ""},
+		{"shutdowntimeout", "shutdown_timeout"},
+		{"inof", "info"},
 	} {
 		if got := Word(c.in, known); got != c.want {
 			t.Errorf("Word(%q) = %q, want %q", c.in, got, c.want)

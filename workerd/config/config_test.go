@@ -52,8 +52,10 @@ func TestExampleFileLoads(t *testing.T) {
 	// The file says that it has every key, and that its values are the defaults but for those marked.
 	def := Default()
 	def.Pools = []Pool{DefaultPool()}
-	marked := []string{"queues", "pools.rails.name", "pools.rails.mode", "pools.rails.command", "pools.rails.processes",
-		"pools.rails.env", "pools.rails.memory.soft", "pools.rails.memory.hard"}
+	marked := []string{
+		"queues", "pools.rails.name", "pools.rails.mode", "pools.rails.command", "pools.rails.processes",
+		"pools.rails.env", "pools.rails.memory.soft", "pools.rails.memory.hard",
+	}
 	defaults := map[string]any{}
 	for _, l := range def.leaves() {
 		defaults[strings.Replace(l.path, "pools.0.", "pools.rails.", 1)] = l.value.Interface()

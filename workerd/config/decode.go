@@ -187,15 +187,15 @@ func (d *decoder) mapping(node *yaml.Node, v reflect.Value, path string) {
 	d.entries(node, path, func(key, value *yaml.Node) {
 		field, ok := known[key.Value]
 		if !ok {
-			d.fail(key, path, "unknown key %q%s", key.Value, d.hint(key.Value, path, names))
+			d.fail(key, path, "unknown key %q%s", key.Value, hintFor(key.Value, names))
 			return
 		}
 		d.value(value, field, join(path, key.Value))
 	})
 }
 
-// hint names the key that was meant: the nearest one here, or the same word where it does belong.
-func (d *decoder) hint(word, path string, here []string) string {
+// hintFor names the key that was meant: the nearest one here, or the same word where it does belong.
+func hintFor(word string, here []string) string {
 	if h := nearest.Hint(word, here); h != "" {
 		return h
 	}

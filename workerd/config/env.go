@@ -69,7 +69,7 @@ func applyEnv(cfg *Config, vars map[string]string) Errors {
 		where := Origin{Kind: FromEnv, Name: name}
 		l, ok := byName[name]
 		if !ok {
-			if n := nearest.Word(name, names); n != "" && close(name, n) {
+			if n := nearest.Word(name, names); n != "" && closeTo(name, n) {
 				cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("%s is no setting; did you mean %s?", name, n))
 			}
 			continue
@@ -87,9 +87,9 @@ func applyEnv(cfg *Config, vars map[string]string) Errors {
 	return errs
 }
 
-// close is stricter than nearest, whose third of a long name is many letters: a slip differs in a letter or two and
+// closeTo is stricter than nearest, whose third of a long name is many letters: a slip differs in a letter or two and
 // hardly in length. It keeps Kubernetes' SERIATIM_HTTP_PORT from being called a slip.
-func close(name, known string) bool {
+func closeTo(name, known string) bool {
 	if strings.HasPrefix(name, known+"_") || strings.HasPrefix(known, name+"_") {
 		return false
 	}

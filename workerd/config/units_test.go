@@ -12,11 +12,25 @@ func TestParseSize(t *testing.T) {
 		want Size
 		err  string
 	}{
-		{"0", 0, ""}, {"1500MiB", 1500 << 20, ""}, {"2GiB", 2 << 30, ""}, {"1.5GiB", 3 << 29, ""}, {"2gb", 2e9, ""},
-		{"64 KB", 64000, ""}, {"12B", 12, ""}, {"3Gi", 3 << 30, ""}, {"1TiB", 1 << 40, ""},
-		{"1500", 0, "no unit: write it as 1500MiB"}, {"2G", 0, "two things: write 2GiB (1024) or 2GB (1000)"},
-		{"-1MiB", 0, "below zero"}, {"", 0, "is not a size"}, {"MiB", 0, "is not a size"}, {"5 parsecs", 0, "unknown unit"},
-		{"1e9B", 0, "is not a size"}, {"99999999TiB", 0, "more than fits"}, {"NaN", 0, "is not a size"}, {"0x10MiB", 0, "is not a size"},
+		{"0", 0, ""},
+		{"1500MiB", 1500 << 20, ""},
+		{"2GiB", 2 << 30, ""},
+		{"1.5GiB", 3 << 29, ""},
+		{"2gb", 2e9, ""},
+		{"64 KB", 64000, ""},
+		{"12B", 12, ""},
+		{"3Gi", 3 << 30, ""},
+		{"1TiB", 1 << 40, ""},
+		{"1500", 0, "no unit: write it as 1500MiB"},
+		{"2G", 0, "two things: write 2GiB (1024) or 2GB (1000)"},
+		{"-1MiB", 0, "below zero"},
+		{"", 0, "is not a size"},
+		{"MiB", 0, "is not a size"},
+		{"5 parsecs", 0, "unknown unit"},
+		{"1e9B", 0, "is not a size"},
+		{"99999999TiB", 0, "more than fits"},
+		{"NaN", 0, "is not a size"},
+		{"0x10MiB", 0, "is not a size"},
 	} {
 		got, err := ParseSize(c.in)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
@@ -44,10 +58,20 @@ func TestParseDuration(t *testing.T) {
 		want time.Duration
 		err  string
 	}{
-		{"0", 0, ""}, {"25s", 25 * time.Second, ""}, {"1h30m", 90 * time.Minute, ""}, {"2d", 48 * time.Hour, ""},
-		{"1d12h", 36 * time.Hour, ""}, {" 250ms ", 250 * time.Millisecond, ""},
-		{"25", 0, "no unit: write it as 25s or 25ms"}, {"soon", 0, "is not a duration"}, {"-1s", 0, "below zero"}, {"", 0, "is not a duration"},
-		{"1d-2h", 0, "below zero"}, {"1d+2h", 0, "sign"}, {"d", 0, "is not a duration"}, {"65535000d", 0, "is not a duration"},
+		{"0", 0, ""},
+		{"25s", 25 * time.Second, ""},
+		{"1h30m", 90 * time.Minute, ""},
+		{"2d", 48 * time.Hour, ""},
+		{"1d12h", 36 * time.Hour, ""},
+		{" 250ms ", 250 * time.Millisecond, ""},
+		{"25", 0, "no unit: write it as 25s or 25ms"},
+		{"soon", 0, "is not a duration"},
+		{"-1s", 0, "below zero"},
+		{"", 0, "is not a duration"},
+		{"1d-2h", 0, "below zero"},
+		{"1d+2h", 0, "sign"},
+		{"d", 0, "is not a duration"},
+		{"65535000d", 0, "is not a duration"},
 	} {
 		got, err := ParseDuration(c.in)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
