@@ -177,7 +177,7 @@ func (s *sender) loop(ctx context.Context, in <-chan batch, answers <-chan *nats
 				if s.o.Progress != nil {
 					s.progress()
 				}
-				if end == io.EOF {
+				if errors.Is(end, io.EOF) {
 					return nil
 				}
 				return end

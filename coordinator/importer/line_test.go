@@ -18,8 +18,10 @@ func TestParseLine(t *testing.T) {
 	}{
 		{in: `{"entity":"build.1"}`, want: Line{Entity: "build.1"}},
 		{in: ` { "entity" : "build.1" , "data" : "a\nb" } `, want: Line{Entity: "build.1", Data: []byte("a\nb")}},
-		{in: `{"entity":"b.1","kind":"k","id":"i","timeout":"90s","max_attempts":3,"headers":{"A":"b","C":"d"},"data":{"x": [1, "}"]}}`,
-			want: Line{Entity: "b.1", Kind: "k", ID: "i", Timeout: "90s", MaxAttempts: 3, Headers: map[string]string{"A": "b", "C": "d"}, Data: []byte(`{"x": [1, "}"]}`)}},
+		{
+			in:   `{"entity":"b.1","kind":"k","id":"i","timeout":"90s","max_attempts":3,"headers":{"A":"b","C":"d"},"data":{"x": [1, "}"]}}`,
+			want: Line{Entity: "b.1", Kind: "k", ID: "i", Timeout: "90s", MaxAttempts: 3, Headers: map[string]string{"A": "b", "C": "d"}, Data: []byte(`{"x": [1, "}"]}`)},
+		},
 		{in: `{"entity":"b.1","data":null}`, want: Line{Entity: "b.1", Data: []byte("null")}},
 		{in: `{"entity":"b.1","data":12.5}`, want: Line{Entity: "b.1", Data: []byte("12.5")}},
 		{in: `{"entity":"b.1","data":true,"headers":{}}`, want: Line{Entity: "b.1", Data: []byte("true"), Headers: map[string]string{}}},

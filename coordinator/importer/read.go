@@ -59,7 +59,7 @@ func (r *reader) run() {
 		if line == 1 {
 			text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // some editors begin a file so
 		}
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			b.err = &LineError{Line: line, Err: err}
 			flush()
 			return
@@ -74,7 +74,7 @@ func (r *reader) run() {
 			b.jobs = append(b.jobs, j)
 			size += len(text)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			b.err = io.EOF
 			flush()
 			return

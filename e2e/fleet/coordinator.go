@@ -43,5 +43,6 @@ func (c Coordinator) JSON(ctx context.Context, to any, args ...string) error {
 
 // QueueInfo asks how a queue is.
 func (c Coordinator) QueueInfo(ctx context.Context, queue string) (info streams.Info, err error) {
-	return info, c.JSON(ctx, &info, "queue", "info", queue)
+	err = c.JSON(ctx, &info, "queue", "info", queue)
+	return info, err
 }

@@ -76,7 +76,7 @@ func TestAnswersOfTheContract(t *testing.T) {
 		if next, err := r.Answer(); err != nil || next.Run != 99 {
 			t.Errorf("%q: the next frame is %+v, %v", c.in, next, err)
 		}
-		if _, err := r.Answer(); err != io.EOF {
+		if _, err := r.Answer(); !errors.Is(err, io.EOF) {
 			t.Errorf("%q: at the end: %v", c.in, err)
 		}
 	}
@@ -184,7 +184,7 @@ func TestOrdersRoundTrip(t *testing.T) {
 				t.Fatalf("frame %d of %q: %s", i, stream, diff)
 			}
 		}
-		if _, err := r.Order(); err != io.EOF {
+		if _, err := r.Order(); !errors.Is(err, io.EOF) {
 			t.Fatalf("at the end: %v", err)
 		}
 	})
@@ -292,7 +292,7 @@ func FuzzAnswer(f *testing.F) {
 				}
 			}
 			var typed *frames.Error
-			if err == io.EOF || errors.As(err, &typed) {
+			if errors.Is(err, io.EOF) || errors.As(err, &typed) {
 				return
 			}
 			if err != nil {
@@ -312,7 +312,7 @@ func FuzzOrder(f *testing.F) {
 		for {
 			_, err := r.Order()
 			var typed *frames.Error
-			if err == io.EOF || errors.As(err, &typed) {
+			if errors.Is(err, io.EOF) || errors.As(err, &typed) {
 				return
 			}
 			if err != nil {

@@ -79,7 +79,8 @@ func startServer(ctx context.Context, dir string) (*fleet.Process, string, error
 		}
 		select {
 		case <-p.Done():
-			return p, "", p.Wait(ctx)
+			err := p.Wait(ctx)
+			return p, "", err
 		case <-ctx.Done():
 			return p, "", ctx.Err()
 		case <-time.After(10 * time.Millisecond):
