@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/rig"
+)
+
+// A workerd that was built without one of the rules does the damage which that rule prevents, and the witness notices;
+// one with all rules stands the very same faults.
+func TestMutants(t *testing.T) {
+	rules := rig.Size([]string{"claim-cas"}, []string{"claim-cas", "kill-at-end", "stolen-mark", "dead-first", "empty-group", "sweep"})
+	for _, rule := range rules {
+		t.Run(rule, func(t *testing.T) {
+			out, code := demo(t, "", "--faults", rule)
+			if code != 0 || !strings.Contains(out, "Nothing overlapped") {
+				t.Errorf("a whole workerd does not stand it: exit code %d\n%s", code, out)
+			}
+			out, code = demo(t, rule, "--break", rule)
+			if code != 1 || !strings.Contains(out, "The checker found the damage that rule "+rule+" prevents") {
+				t.Errorf("the damage was not found: exit code %d\n%s", code, out)
+			}
+			t.Logf("without %s: %s", rule, damage(out))
+		})
+	}
+}
+
+// demo runs the demo with binaries of which workerd lacks a rule.
+func demo(t *testing.T, broken string, args ...string) (out string, code int) {
+	t.Helper()
+	bin := t.TempDir()
+	for _, b := range []fleet.Build{{Name: "workerd", Broken: broken}, {Name: "coordinator"}, {Name: "history-child"}} {
+		if err := os.Symlink(rig.Binary(t, b), filepath.Join(bin, b.Name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script, err := filepath.Abs("../examples/history/child.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, rig.Binary(t, fleet.Build{Name: "history-demo"}),
+		append([]string{"--bin", bin, "--shell", script, "--plain"}, args...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it cleans up
+	cmd.WaitDelay = time.Minute
+	text, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+// damage picks the counts that are not zero out of a report.
+func damage(out string) string {
+	var found []string
+	for line := range strings.Lines(out) {
+		for _, name := range []string{"overlaps", "found the lock busy", "out of order", "refused", "lost"} {
+			if n, ok := strings.CutPrefix(line, name+" "); ok && strings.TrimSpace(n) != "0" {
+				found = append(found, strings.TrimSpace(n)+" "+name)
+			}
+		}
+	}
+	return strings.Join(found, ", ")
+}

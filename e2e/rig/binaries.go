@@ -1,0 +1,75 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/internal/natstest"
+)
+
+// binaries are built when the first test asks for them, into a folder that ends with the test run.
+var binaries struct {
+	sync.Mutex
+	dir   string
+	paths map[fleet.Build]string
+}
+
+// Main runs the tests of a package that uses rigs; TestMain calls it and nothing else.
+func Main(m *testing.M) {
+	natstest.Main()
+	dir, err := os.MkdirTemp("", "seriatim-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binaries.dir, binaries.paths = dir, map[fleet.Build]string{}
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// Binary is the path of a built binary. Builds that differ are in folders of their own.
+func Binary(t testing.TB, b fleet.Build) string {
+	t.Helper()
+	binaries.Lock()
+	defer binaries.Unlock()
+	if binaries.dir == "" {
+		t.Fatal("TestMain does not call rig.Main")
+	}
+	if path, ok := binaries.paths[b]; ok {
+		return path
+	}
+	made := b
+	made.Dir = binaries.dir
+	if b.Broken != "" {
+		made.Dir = filepath.Join(binaries.dir, b.Broken)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	path, err := made.Run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaries.paths[b] = path
+	return path
+}
+
+// Full says that the tests run in full size, as `make check` wants them.
+func Full() bool { return os.Getenv("SERIATIM_FULL") == "1" }
+
+// Size is the size of something: for a quick run, or in full.
+func Size[T any](quick, full T) T {
+	if Full() {
+		return full
+	}
+	return quick
+}

@@ -1,0 +1,194 @@
+// Package rig sets up a whole Seriatim for a test: a nats-server process, a queue, workerds with children that keep a
+// record, and the checker at the end. It is package fleet with a *testing.T.
+//
+// # Invariants
+//
+// The real binaries are built once per test run. When a test ends, everything that it started is dead, and a process
+// that outlived its workerd is an error of the test. All methods belong to the test's goroutine.
+//
+// # On failure
+//
+// What cannot be set up, or does not happen within its bound, ends the test at once; the ends of all logs follow. The
+// bounds are there to end a test that hangs, not to measure: they are many times what is needed.
+package rig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/record"
+	"github.com/seriatim/seriatim/internal/natstest"
+)
+
+// Queue is the name of every rig's queue.
+const Queue = "q"
+
+// Bound is how long anything may take that is not slow by itself.
+const Bound = 2 * time.Minute
+
+// Rig is one test's system.
+type Rig struct {
+	Dir    string
+	Server *natstest.Proc
+	Admin  fleet.Coordinator
+	// Tail reads along in the record; Await polls it.
+	Tail *fleet.Tail
+
+	t        testing.TB
+	hosts    []*Host
+	expected []record.Job
+	kills    []record.Kill
+}
+
+// New starts a server and makes the queue, with the flags of `coordinator queue add` given.
+func New(t testing.TB, flags ...string) *Rig {
+	t.Helper()
+	dir := t.TempDir()
+	r := &Rig{t: t, Dir: dir, Tail: fleet.NewTail(filepath.Join(dir, "record"))}
+	if err := os.Mkdir(r.Path("locks"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.Server = natstest.Process(t)
+	r.Admin = fleet.Coordinator{Binary: Binary(t, fleet.Build{Name: "coordinator"}), URL: r.Server.URL(), Mark: dir}
+	r.Coordinator(append([]string{"queue", "add", Queue}, flags...)...)
+	t.Cleanup(r.cleanUp)
+	return r
+}
+
+// Path is a file in the rig's folder.
+func (r *Rig) Path(name string) string { return filepath.Join(r.Dir, name) }
+
+// Coordinator runs a command that must succeed.
+func (r *Rig) Coordinator(args ...string) []byte {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), Bound)
+	defer cancel()
+	out, err := r.Admin.Run(ctx, args...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return out
+}
+
+// Meddler is one for the rig's queue.
+func (r *Rig) Meddler() *fleet.Meddler {
+	r.t.Helper()
+	m, err := fleet.NewMeddler(r.Server.URL(), Queue)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(m.Close)
+	return m
+}
+
+// Await waits until something stands in the record. A workerd that ends by itself ends the test.
+func (r *Rig) Await(what string, bound time.Duration, reached func(*fleet.Tail) bool) {
+	r.t.Helper()
+	for end := time.Now().Add(bound); ; time.Sleep(2 * time.Millisecond) {
+		if err := r.Tail.Poll(); err != nil {
+			r.t.Fatal(err)
+		}
+		if reached(r.Tail) {
+			return
+		}
+		for _, h := range r.hosts {
+			if h.Proc != nil && h.Proc.Ended() && !h.gone {
+				r.t.Fatalf("worker %s ended by itself: %v", h.Name, h.Proc.Wait(r.t.Context()))
+			}
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%s: not within %s; %d jobs finished, %d run", what, bound, r.Tail.Finished, len(r.Tail.Open()))
+		}
+	}
+}
+
+// AwaitFinished waits until so many jobs have finished.
+func (r *Rig) AwaitFinished(n int, bound time.Duration) {
+	r.t.Helper()
+	r.Await(fmt.Sprintf("%d jobs finished", n), bound, func(t *fleet.Tail) bool { return t.Finished >= n })
+}
+
+// AwaitEmpty waits until the queue has no unfinished job.
+func (r *Rig) AwaitEmpty(bound time.Duration) {
+	r.t.Helper()
+	for end := time.Now().Add(bound); ; time.Sleep(50 * time.Millisecond) {
+		info, err := r.Admin.QueueInfo(r.t.Context(), Queue)
+		if err == nil && info.Jobs == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("the queue is not empty after %s: %d jobs, %v", bound, info.Jobs, err)
+		}
+	}
+}
+
+// Expect adds jobs that the checker is to expect.
+func (r *Rig) Expect(jobs ...record.Job) { r.expected = append(r.expected, jobs...) }
+
+// Fault adds a fault that may have cut runs short.
+func (r *Rig) Fault(k record.Kill) { r.kills = append(r.kills, k) }
+
+// Check stops all workers and gives the record to the checker. What it finds is an error of the test.
+func (r *Rig) Check() record.Report {
+	r.t.Helper()
+	for _, h := range r.hosts {
+		h.Stop()
+	}
+	report := r.Judge()
+	if !report.OK() {
+		r.t.Errorf("the checker found:\n%s", report)
+	}
+	return report
+}
+
+// Judge gives the record as it stands to the checker.
+func (r *Rig) Judge() record.Report {
+	r.t.Helper()
+	log, err := record.ReadFiles(r.Path("record"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return record.Check(log, r.expected, r.kills)
+}
+
+func (r *Rig) cleanUp() {
+	for _, h := range r.hosts {
+		h.end()
+	}
+	var left []int
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if left = fleet.Leftovers(r.Dir); len(left) == 0 {
+			break
+		}
+	}
+	for _, pid := range left {
+		r.t.Errorf("process %d outlived its workerd", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it carries our mark
+	}
+	if r.t.Failed() {
+		r.logs()
+	}
+}
+
+// logs shows the ends of all logs.
+func (r *Rig) logs() {
+	paths, _ := filepath.Glob(r.Path("*.log")) // the pattern is well formed
+	slices.Sort(paths)
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		const last = 25
+		r.t.Logf("%s, the last of %d lines:\n%s", filepath.Base(path), len(lines), strings.Join(lines[max(0, len(lines)-last):], "\n"))
+	}
+}
