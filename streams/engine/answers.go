@@ -128,6 +128,7 @@ func (e *Engine) storeAnswered(a ask, m *nats.Msg) {
 	case a.kind == askDead && code == 0:
 		// Stored, or a duplicate of this very move: either way the letter is there.
 		ev = lane.Moved{Op: a.op}
+		e.opts.Observe(*a.dead)
 	case a.kind == askTurn && (code == 0 || code == errMaxPerSubject):
 		ev = lane.Published{Op: a.op}
 	}
@@ -214,7 +215,11 @@ func (e *Engine) finished(r *run, o lane.Outcome) {
 	if o.Error != "" {
 		ev = ev.Str("error", o.Error)
 	}
-	jobEvent(ev, r).Str("outcome", o.Cause.String()).Dur("took", e.now()-r.since).Msg("end")
+	took := e.now() - r.since
+	jobEvent(ev, r).Str("outcome", o.Cause.String()).Dur("took", took).Msg("end")
+	told := eventOf(EventEnd, r, took)
+	told.Outcome, told.Error = o.Cause.String(), o.Error
+	e.opts.Observe(told)
 	e.heldStale = true
 	e.holder.Lane(r.lane, lane.Finished{Fence: r.fence, Outcome: o})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,7 +35,10 @@ type Engine struct {
 	tasks  sync.WaitGroup // loop, watch, audit, sweep
 	runs   sync.WaitGroup
 	ended  chan struct{} // closed when the loop has ended
-	sweeps []*sweeper
+	status atomic.Pointer[Status]
+	// lastRound is when the loop began its last round, in nanoseconds since startedAt.
+	lastRound atomic.Int64
+	sweeps    []*sweeper
 
 	// What follows belongs to the loop.
 	holder       *lane.Holder

@@ -31,6 +31,7 @@ func (e *Engine) loop() {
 func (e *Engine) round() bool {
 	for {
 		e.at = clock.Boot()
+		e.lastRound.Store(int64(time.Since(e.startedAt)))
 		e.holder.At(e.at, e.serverNow())
 		items := e.in.take()
 		for i := range items {
@@ -47,6 +48,7 @@ func (e *Engine) round() bool {
 		e.flushHeads()
 		e.moveFence()
 		e.tellHeld()
+		e.tellStatus()
 		if e.stopping != nil && e.stopped() {
 			return true
 		}
@@ -86,6 +88,7 @@ func (e *Engine) output(o *lane.Output) {
 		e.sendPull(*o.Pull)
 	case o.Over != "":
 		e.opts.Log.Error().Str("session", o.Over).Msg("the session is over: no confirmation came in time; all jobs are killed and handed back in a new session")
+		e.opts.Observe(Event{Kind: EventSessionLost, Error: "no confirmation of session " + o.Over + " came in time"})
 	}
 }
 

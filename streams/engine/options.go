@@ -50,6 +50,8 @@ type Options struct {
 	// Describe adds to the session's record what the engine does not know (children, memory). It is called on the
 	// engine's loop and must not block.
 	Describe func(*streams.SessionRecord)
+	// Observe is told what happens. It is called on the engine's loop and must not block.
+	Observe func(Event)
 	// OnHeld is told what the engine has in hand whenever that changed, at a bounded rate, for a Predecessor later. It is
 	// called on the engine's loop and must not block. nil is nobody.
 	OnHeld func(Held)
@@ -67,6 +69,9 @@ func (o *Options) defaults() {
 	}
 	if o.SweepEvery == 0 {
 		o.SweepEvery = 3 * time.Minute
+	}
+	if o.Observe == nil {
+		o.Observe = func(Event) {}
 	}
 	if o.Describe == nil {
 		o.Describe = func(*streams.SessionRecord) {}

@@ -102,6 +102,7 @@ func (e *Engine) pulled(p *pull, m *nats.Msg) {
 	if _, token, ok := strings.Cut(name, "."); !ok || strings.Count(token, ".") != 1 {
 		return
 	}
+	e.opts.Observe(Event{Kind: EventTurn, Queue: subjects.Queue(p.queue)})
 	e.holder.Delivered(name, t, p.op, pending)
 	if p.left--; p.left == 0 {
 		e.endPull(p)

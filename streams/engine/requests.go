@@ -147,7 +147,11 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 		m.Header.Del(subjects.HeaderMsgID)
 	}
 	fitHeaders(m.Header, subjects.Header(msg.header))
-	e.wire.send(ask{kind: askDead, lane: name, op: a.Op}, m.Subject, m.Header, m.Data)
+	told := Event{
+		Kind: EventDead, Queue: msg.queue, Entity: msg.entity, Header: msg.job, Seq: a.Head.Seq, Attempt: r.Attempt,
+		Outcome: r.Cause, Error: r.Error,
+	}
+	e.wire.send(ask{kind: askDead, lane: name, op: a.Op, dead: &told}, m.Subject, m.Header, m.Data)
 }
 
 // maxHeaders is the most bytes of headers that the server takes, with room for its own.
@@ -198,6 +202,7 @@ func (e *Engine) start(name string, a lane.Start) {
 	}
 	e.heldStale = true
 	jobEvent(e.opts.Log.Debug(), r).Msg("start")
+	e.opts.Observe(eventOf(EventStart, r, max(0, e.serverNow().Sub(msg.stored))))
 	e.runs.Add(1)
 	go func() {
 		defer e.runs.Done()

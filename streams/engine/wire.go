@@ -36,6 +36,7 @@ type ask struct {
 	op    lane.Op
 	write *write     // of a claim
 	heads *headBatch // of askHeads
+	dead  *Event     // of askDead
 	at    time.Duration
 	then  func(ok bool) // of askBye
 }

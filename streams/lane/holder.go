@@ -259,8 +259,14 @@ func (h *Holder) all(e Event) {
 // Capacity sets how many jobs may run at once.
 func (h *Holder) Capacity(n int) { h.capacity = n }
 
-// Quiet stops, or resumes, the pulling of turns; what runs goes on.
-func (h *Holder) Quiet(on bool) { h.quiet = on }
+// Quiet stops, or resumes, the taking of jobs; what runs goes on. Lanes that have not started are given back, those of
+// pulls still on their way too, and slices end after their job.
+func (h *Holder) Quiet(on bool) {
+	h.quiet = on
+	for _, q := range h.queues {
+		q.view.Draining = on || h.draining
+	}
+}
 
 // Drain stops pulling and starting: lanes that have not started are given back, slices end after their job.
 func (h *Holder) Drain() {
