@@ -1,0 +1,132 @@
+package drain
+
+// cell is what follows from an event in a mode.
+type cell struct {
+	next   Mode
+	action Action
+}
+
+// table has every pair, so that each one was thought of. What comes too late, or means nothing here, stays and does
+// nothing.
+var table = map[Mode]map[Event]cell{
+	Starting: {
+		Started:   {Running, Announce},
+		Failed:    {Stopped, Leave},
+		Terminate: {Aborting, Abort},
+		Suspend:   {StartingQuiet, Nothing},
+		Continue:  {Starting, Nothing},
+		Dump:      {Starting, ShowJobs},
+		Reload:    {Starting, Nothing}, // it reads its configuration right now
+		Idle:      {Starting, Nothing},
+		Timeout:   {Starting, Nothing},
+		Drained:   {Starting, Nothing},
+	},
+	StartingQuiet: {
+		Started:   {Quiet, AnnounceQuiet},
+		Failed:    {Stopped, Leave},
+		Terminate: {Aborting, Abort},
+		Suspend:   {StartingQuiet, Nothing},
+		Continue:  {Starting, Nothing},
+		Dump:      {StartingQuiet, ShowJobs},
+		Reload:    {StartingQuiet, Nothing},
+		Idle:      {StartingQuiet, Nothing},
+		Timeout:   {StartingQuiet, Nothing},
+		Drained:   {StartingQuiet, Nothing},
+	},
+	Aborting: {
+		Started:   {Stopping, HandBack}, // the start was over before it could be undone
+		Failed:    {Stopped, Leave},
+		Terminate: {Aborting, Nothing},
+		Suspend:   {Aborting, Nothing},
+		Continue:  {Aborting, Nothing},
+		Dump:      {Aborting, ShowJobs},
+		Reload:    {Aborting, Nothing},
+		Idle:      {Aborting, Nothing},
+		Timeout:   {Aborting, Nothing},
+		Drained:   {Aborting, Nothing},
+	},
+	Running: {
+		Started:   {Running, Nothing},
+		Failed:    {Running, Nothing},
+		Terminate: {Stopping, HandBack},
+		Suspend:   {Quiet, Hold},
+		Continue:  {Running, Nothing},
+		Dump:      {Running, ShowJobs},
+		Reload:    {Running, Reread},
+		Idle:      {Running, Nothing},
+		Timeout:   {Running, Nothing},
+		Drained:   {Running, Nothing},
+	},
+	Quiet: {
+		Started:   {Quiet, Nothing},
+		Failed:    {Quiet, Nothing},
+		Terminate: {Stopping, HandBack},
+		Suspend:   {Quiet, Nothing},
+		Continue:  {Running, Take},
+		Dump:      {Quiet, ShowJobs},
+		Reload:    {Quiet, Reread},
+		Idle:      {Quiet, TellIdle},
+		Timeout:   {Quiet, Nothing},
+		Drained:   {Quiet, Nothing},
+	},
+	Stopping: {
+		Started:   {Stopping, Nothing},
+		Failed:    {Stopping, Nothing},
+		Terminate: {Killing, KillJobs},
+		Suspend:   {Stopping, Nothing},
+		Continue:  {Stopping, Nothing},
+		Dump:      {Stopping, ShowJobs},
+		Reload:    {Stopping, Nothing},
+		Idle:      {Stopping, Nothing},
+		Timeout:   {Ending, EndJobs},
+		Drained:   {Stopped, Leave},
+	},
+	Ending: {
+		Started:   {Ending, Nothing},
+		Failed:    {Ending, Nothing},
+		Terminate: {Killing, KillJobs},
+		Suspend:   {Ending, Nothing},
+		Continue:  {Ending, Nothing},
+		Dump:      {Ending, ShowJobs},
+		Reload:    {Ending, Nothing},
+		Idle:      {Ending, Nothing},
+		Timeout:   {Abandoning, GiveUp},
+		Drained:   {Stopped, Leave},
+	},
+	Killing: {
+		Started:   {Killing, Nothing},
+		Failed:    {Killing, Nothing},
+		Terminate: {Killing, Nothing}, // nothing is faster than KILL, and handing back is bounded
+		Suspend:   {Killing, Nothing},
+		Continue:  {Killing, Nothing},
+		Dump:      {Killing, ShowJobs},
+		Reload:    {Killing, Nothing},
+		Idle:      {Killing, Nothing},
+		Timeout:   {Abandoning, GiveUp},
+		Drained:   {Stopped, Leave},
+	},
+	Abandoning: {
+		Started:   {Abandoning, Nothing},
+		Failed:    {Abandoning, Nothing},
+		Terminate: {Abandoning, Nothing},
+		Suspend:   {Abandoning, Nothing},
+		Continue:  {Abandoning, Nothing},
+		Dump:      {Abandoning, ShowJobs},
+		Reload:    {Abandoning, Nothing},
+		Idle:      {Abandoning, Nothing},
+		Timeout:   {Abandoning, Nothing},
+		Drained:   {Stopped, Leave},
+	},
+	Stopped: {
+		Started:   {Stopped, Nothing},
+		Failed:    {Stopped, Nothing},
+		Terminate: {Stopped, Nothing},
+		Suspend:   {Stopped, Nothing},
+		Continue:  {Stopped, Nothing},
+		Dump:      {Stopped, Nothing},
+		Reload:    {Stopped, Nothing},
+		Idle:      {Stopped, Nothing},
+		Timeout:   {Stopped, Nothing},
+		Drained:   {Stopped, Nothing},
+	},
+}
