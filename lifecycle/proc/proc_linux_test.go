@@ -1,0 +1,58 @@
+package proc_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/seriatim/seriatim/lifecycle/proc"
+)
+
+func TestTheOwnProcess(t *testing.T) {
+	self, err := proc.Read(os.Getpid())
+	if err != nil || self.PID != os.Getpid() || self.PPID != os.Getppid() || self.Start == 0 || self.Dead() {
+		t.Fatalf("%+v, %v", self, err)
+	}
+	if !proc.Is(self.PID, self.Start) || proc.Is(self.PID, self.Start+1) {
+		t.Error("pid and start time do not name it")
+	}
+	if args := proc.Args(self.PID); !slices.Equal(args, os.Args) {
+		t.Errorf("its arguments are %q", args)
+	}
+	if _, err := proc.Namespace(self.PID); err != nil {
+		t.Error(err)
+	}
+	if caught, _, err := proc.Signals(self.PID); err != nil || caught == 0 {
+		t.Errorf("it catches %x, %v", caught, err) // the Go runtime catches nearly all
+	}
+	if _, err := proc.Read(1 << 30); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nobody is told as %v", err)
+	}
+}
+
+func TestChildren(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	cmd.Env = []string{"A=", "COLOUR=red", "COLOURS=2"}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	pid := cmd.Process.Pid
+	if pids, err := proc.Children(); err != nil || !slices.Contains(pids, pid) {
+		t.Errorf("%d is not among %v, %v", pid, pids, err)
+	}
+	if s, err := proc.Read(pid); err != nil || s.PPID != os.Getpid() {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for name, want := range map[string]string{"COLOUR": "red", "A": "", "B": ""} {
+		if got, empty, err := proc.Env(pid, name); got != want || empty || err != nil {
+			t.Errorf("%s is %q, %v, %v", name, got, empty, err)
+		}
+	}
+}
