@@ -77,14 +77,25 @@ var verdictNames = [...]string{"fresh", "again", "steal", "busy", "not-due", "st
 func (v Verdict) String() string { return verdictNames[v] }
 
 // Decide is the rule after a refused claim. The record was read from the leader and the head after it, and nothing
-// runs for this lane in this holder. It is the only place that decides who may replace whose claim.
+// runs for this lane in this holder. It is the only place that decides who may replace whose claim. v.Dead must answer
+// from what was known before the head was read, see verdict.
 func Decide(r Record, h Head, v *View) Verdict {
+	return verdict(r, h, v, r.active() && v.Dead(r.Session))
+}
+
+// active says that something may run under the record.
+func (r Record) active() bool { return r.State == Running || r.State == Held }
+
+// verdict is Decide for who knew, before sending the read that gave the head, whether the record's session was over. A
+// goodbye that comes later does not count: between the read and the goodbye its holder may have finished the job, and
+// the head would still show it.
+func verdict(r Record, h Head, v *View, over bool) Verdict {
 	if !h.Found {
 		return Empty
 	}
 	own := r.Session == v.Session && v.Session != ""
-	active := r.State == Running || r.State == Held
-	gone := active && !own && v.Dead(r.Session)
+	active := r.active()
+	gone := active && !own && over
 	foreign := active && !own && !gone
 
 	if r.Created != v.Created {

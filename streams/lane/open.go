@@ -35,6 +35,7 @@ func (m *machine) headRead() {
 func (m *machine) recordRead(paused bool) {
 	switch m.Phase {
 	case Examining:
+		m.over = m.recordOK && m.record.active() && m.v.Dead(m.record.Session)
 		reuse := m.v.Broken.Off(RuleHeadRead) && m.headOK
 		if m.v.Broken.Off(RuleRecordFirst) || reuse {
 			m.decide()
@@ -55,8 +56,7 @@ func (m *machine) recordRead(paused bool) {
 // abandoned says that the record is a running claim that may be replaced although nobody has released it. Then only the
 // head tells whether its job was finished, and a head from the past would start it once more.
 func (m *machine) abandoned() bool {
-	r := m.record
-	return m.recordOK && (r.State == Running || r.State == Held) && (r.Session == m.v.Session || m.v.Dead(r.Session))
+	return m.over || m.recordOK && m.record.active() && m.record.Session == m.v.Session
 }
 
 // headLater reads the head when even a leader that has just changed shows everything that happened before now.
@@ -80,7 +80,7 @@ func (m *machine) decide() {
 		return
 	}
 	r := m.record
-	switch Decide(r, m.head, m.v) {
+	switch verdict(r, m.head, m.v, m.over) {
 	case Fresh:
 		m.claimHead(Record{Job: m.head.Seq}, r.Seq)
 	case Again:
