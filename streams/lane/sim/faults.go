@@ -22,8 +22,20 @@ func (w *world) startFaults() {
 	w.plan(w.p.StopEvery/holders, some((*node).stop))
 	w.plan(w.p.RestartEvery, w.restart)
 	w.plan(w.p.StepDownEvery, w.stepDown)
+	w.plan(w.p.BlackoutEvery, w.blackout)
 	w.plan(w.p.ClaimsDownEvery, w.claimsAway)
 	w.plan(w.p.PurgeEvery, w.turns.purge)
+}
+
+// blackout kills everybody, for longer than claims and session records are kept.
+func (w *world) blackout() {
+	w.note(nil, "world", "blackout")
+	for _, n := range w.nodes {
+		if n.up {
+			w.stats.Kills++
+			n.vanish(w.upTo(w.p.BlackoutMax))
+		}
+	}
 }
 
 // cut separates a node from the server for a while. Sometimes only what is sent to it is held up first.
@@ -146,7 +158,7 @@ func (n *node) leave(gen int) {
 	}
 	w.call(n, func() func() { w.endSession(f.Session, f.Expect, farewell); return nil }, nil)
 	w.note(nil, n.name(), "has stopped")
-	n.vanish()
+	n.vanish(w.upTo(3 * time.Second))
 }
 
 // heal ends all faults; from here on only time is needed.
@@ -155,6 +167,14 @@ func (w *world) heal() {
 	w.server.claimsAwayTo = 0
 	w.note(nil, "world", "faults stop")
 	for _, n := range w.nodes {
+		if !n.up {
+			gen := n.gen
+			w.in(w.upTo(time.Second), func() {
+				if n.gen == gen && !n.up {
+					n.start()
+				}
+			})
+		}
 		n.cutUntil, n.jamUntil = w.now, w.now
 		if n.up {
 			w.showAll(n)

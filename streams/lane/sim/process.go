@@ -152,11 +152,11 @@ func (n *node) crash() {
 	}
 	n.w.stats.Kills++
 	n.w.note(nil, n.name(), "killed")
-	n.vanish()
+	n.vanish(n.w.upTo(8 * time.Second))
 }
 
-// vanish ends a life of the node, whatever it was doing.
-func (n *node) vanish() {
+// vanish ends a life of the node, whatever it was doing; the next one begins after a while.
+func (n *node) vanish(back time.Duration) {
 	w := n.w
 	for len(n.processes) > 0 {
 		n.processes[0].remove()
@@ -170,9 +170,13 @@ func (n *node) vanish() {
 		}
 	}
 	n.visits = nil
-	back := w.upTo(8 * time.Second)
+	gen := n.gen
 	if w.calm {
-		back = w.upTo(time.Second)
+		back = min(back, time.Second)
 	}
-	w.in(back, n.start)
+	w.in(back, func() {
+		if n.gen == gen && !n.up {
+			n.start()
+		}
+	})
 }

@@ -11,7 +11,7 @@ func Rough() Profile {
 	return Profile{
 		Name: "rough", Config: lane.DefaultConfig(15 * time.Second),
 		Lanes: 8, Holders: 4, Slots: 3,
-		Span: 8 * time.Minute, Bound: 6 * time.Minute,
+		Span: 8 * time.Minute, Bound: 5 * time.Minute,
 		Every: 400 * time.Millisecond, Burst: .1, Snipe: .1,
 		Short: 300 * time.Millisecond, Long: .02, LongMax: 150 * time.Second,
 		Fail: .05, Fatal: .01, Crash: .03, Interrupt: .02, Stuck: .02,
@@ -23,6 +23,7 @@ func Rough() Profile {
 		PauseEvery: 60 * time.Second, PauseMax: 45 * time.Second,
 		KillEvery: 120 * time.Second, StopEvery: 120 * time.Second, Guardian: true,
 		RestartEvery: 100 * time.Second, DownMax: 5 * time.Second, ForgetAll: .3,
+		BlackoutEvery: 3 * time.Minute, BlackoutMax: 100 * time.Second,
 		ClaimsDownEvery: 4 * time.Minute, ClaimsDownMax: 90 * time.Second,
 		PurgeEvery: 20 * time.Second,
 		AuditAfter: 5 * time.Second, SweepEvery: 2 * time.Minute,
@@ -44,7 +45,7 @@ func base(name string) Profile {
 	return Profile{
 		Name: name, Config: lane.DefaultConfig(15 * time.Second),
 		Lanes: 6, Holders: 4, Slots: 6,
-		Span: 4 * time.Minute, Bound: 4 * time.Minute,
+		Span: 4 * time.Minute, Bound: 90 * time.Second,
 		Every: 300 * time.Millisecond, Burst: .1,
 		Short: 200 * time.Millisecond, Guardian: true, LateMax: 40 * time.Second,
 		AuditAfter: 5 * time.Second, SweepEvery: 2 * time.Minute,
@@ -106,11 +107,21 @@ func SlowWatch() Profile {
 	return p
 }
 
-// Goodbyes has workers come and go while reads are slow.
+// Goodbyes has workers come and go while some reads are slow: what a read shows may have been finished, and its holder
+// may have said goodbye, before the answer comes.
 func Goodbyes() Profile {
-	p := base("goodbyes").doubled()
-	p.Holders, p.StopEvery = 5, 10*time.Second
-	p.Slow, p.SlowMax = .3, 6*time.Second
+	p := base("goodbyes")
+	p.Lanes, p.StopEvery = 3, 8*time.Second
+	p.PurgeEvery, p.SweepEvery = 300*time.Millisecond, 2*time.Second
+	p.Slow, p.SlowMax = .05, 8*time.Second
+	return p
+}
+
+// Pauses stops engines while their jobs run on.
+func Pauses() Profile {
+	p := base("pauses").doubled()
+	p.Every, p.Long, p.LongMax = time.Second, .4, 60*time.Second
+	p.PauseEvery, p.PauseMax = 40*time.Second, 45*time.Second
 	return p
 }
 
@@ -120,6 +131,15 @@ func ClaimsAway() Profile {
 	p.Span = 8 * time.Minute
 	p.Every = time.Second
 	p.ClaimsDownEvery, p.ClaimsDownMax = 2*time.Minute, 100*time.Second
+	return p
+}
+
+// Blackouts kill all workers for longer than anything is kept of them.
+func Blackouts() Profile {
+	p := base("blackouts")
+	p.Span, p.Lanes, p.Every, p.Bound = 20*time.Minute, 12, 3*time.Second, 3*time.Minute
+	p.Fail, p.Long, p.LongMax, p.Unserved = .3, .2, 30*time.Second, .2
+	p.BlackoutEvery, p.BlackoutMax = 4*time.Minute, 5*time.Minute
 	return p
 }
 
@@ -135,14 +155,13 @@ func Elections() Profile {
 func LongJobs() Profile {
 	p := base("long-jobs").doubled()
 	p.Every, p.Long, p.LongMax = 2*time.Second, .3, 6*time.Minute
-	p.Bound = 10 * time.Minute
 	return p
 }
 
 // Poisons have jobs that take their holders down.
 func Poisons() Profile {
 	p := base("poisons")
-	p.Span = 6 * time.Minute
+	p.Span, p.Bound = 6*time.Minute, 4*time.Minute
 	p.Poison, p.Every = .01, time.Second
 	return p
 }
@@ -166,16 +185,14 @@ func Stops() Profile {
 func Profiles() []Profile {
 	return []Profile{
 		Rough(), Replicated(), Sniped(), Copyless(), Purged(), LateDeletes(), SlowAnswers(), SlowWatch(), Goodbyes(),
-		ClaimsAway(), Elections(), LongJobs(), Poisons(), Losses(), Stops(),
+		Pauses(), ClaimsAway(), Blackouts(), Elections(), LongJobs(), Poisons(), Losses(), Stops(),
 	}
 }
 
 // Breaking is the profile under which a history without the rule soon goes wrong.
 func Breaking(r lane.Rule) Profile {
 	switch r {
-	case lane.RuleHeadRead:
-		return ClaimsAway()
-	case lane.RuleRecordFirst:
+	case lane.RuleHeadRead, lane.RuleRecordFirst:
 		return Goodbyes()
 	case lane.RuleStaleHead, lane.RuleLeaderRead:
 		return Elections()

@@ -45,7 +45,7 @@ func (w *world) audit(j *job) {
 			return
 		}
 		n.do(func() {
-			if n.h.Visit(j.lane.name, lane.Visit{Guess: j.seq}) {
+			if n.h.Visit(j.lane.name, lane.Visit{Publish: true, Guess: j.seq}) {
 				w.note(j.lane, n.name(), "looks: job %d is still there", j.seq)
 				n.visits[j.lane.name] = append(n.visits[j.lane.name], look)
 			}
