@@ -24,9 +24,14 @@ type Config struct {
 	// Queues are the queues to take turns from, in order of preference or with weights.
 	Queues Queues `yaml:"queues"`
 	// HTTP is the address of probes and metrics; empty means none.
-	HTTP     string   `yaml:"http"`
+	HTTP string `yaml:"http"`
+	// LivezMaxOutage makes /livez fail when NATS was away for longer; 0 is never.
+	LivezMaxOutage time.Duration `yaml:"livez_max_outage"`
+	// RunDir is the folder of the control socket; empty means the usual place.
+	RunDir   string   `yaml:"run_dir"`
 	Shutdown Shutdown `yaml:"shutdown"`
 	Log      Log      `yaml:"log"`
+	Alerts   []Alert  `yaml:"alerts"`
 	Pools    []Pool   `yaml:"pools"`
 
 	// Notes say what a setting of another system became here. The daemon logs each of them once.
@@ -162,7 +167,7 @@ func (c *Config) NotYet() []string {
 		if c.origins[l.path].Kind == FromDefault || l.value.IsZero() {
 			continue
 		}
-		if l.key == "http" || l.inPool("user") || l.inPool("memory") || l.inPool("restart") {
+		if l.inPool("user") || l.inPool("memory") || l.inPool("restart") {
 			out = append(out, l.key)
 		}
 	}

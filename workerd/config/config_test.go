@@ -52,8 +52,9 @@ func TestExampleFileLoads(t *testing.T) {
 	// The file says that it has every key, and that its values are the defaults but for those marked.
 	def := Default()
 	def.Pools = []Pool{DefaultPool()}
+	def.Alerts = []Alert{DefaultAlert()}
 	marked := []string{
-		"queues", "pools.rails.name", "pools.rails.mode", "pools.rails.command", "pools.rails.processes",
+		"queues", "alerts.0.webhook", "pools.rails.name", "pools.rails.mode", "pools.rails.command", "pools.rails.processes",
 		"pools.rails.env", "pools.rails.memory.soft", "pools.rails.memory.hard",
 	}
 	defaults := map[string]any{}
@@ -146,7 +147,7 @@ pools:
   - {name: a, command: [./a], kinds: [k], user: nobody, memory: {soft: 1GiB, hard: 0, check: 5s}, restart: {max_jobs: 10}}
   - {name: b, command: [./b], memory: {soft: 0}}
 `), Env: []string{"SERIATIM_HTTP=:7433"}})
-	want := []string{"http", "pools.a.user", "pools.a.memory.soft", "pools.a.memory.check", "pools.a.restart.max_jobs"}
+	want := []string{"pools.a.user", "pools.a.memory.soft", "pools.a.memory.check", "pools.a.restart.max_jobs"}
 	if got := cfg.NotYet(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -79,6 +79,9 @@ func (d *decoder) value(node *yaml.Node, v reflect.Value, path string) {
 	case poolsType:
 		d.pools(node)
 		return
+	case alertsType:
+		d.alerts(node)
+		return
 	case queuesType:
 		d.queues(node, v, path)
 	case stringsType:
@@ -199,10 +202,10 @@ func hintFor(word string, here []string) string {
 	if h := nearest.Hint(word, here); h != "" {
 		return h
 	}
-	sample := &Config{Pools: make([]Pool, 1)}
+	sample := &Config{Pools: make([]Pool, 1), Alerts: make([]Alert, 1)}
 	for _, l := range sample.leaves() {
 		if last := l.path[strings.LastIndexByte(l.path, '.')+1:]; last == word && strings.Contains(l.path, ".") {
-			return fmt.Sprintf(" (did you mean %s?)", strings.Replace(l.path, "pools.0.", "pools[].", 1))
+			return fmt.Sprintf(" (did you mean %s?)", strings.Replace(l.path, ".0.", "[].", 1))
 		}
 	}
 	return ""

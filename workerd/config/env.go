@@ -48,7 +48,7 @@ func applyEnv(cfg *Config, vars map[string]string) Errors {
 	twice := map[string]string{}
 	names := []string{EnvConfig}
 	for _, l := range cfg.leaves() {
-		if l.value.Type() == envType || l.inPool("command") || l.inPool("name") {
+		if l.value.Type() == envType || l.inPool("command") || strings.HasSuffix(l.key, ".command") || l.inPool("name") {
 			continue // maps, command lines and the names that variables are made from have no variable
 		}
 		if l.pool >= 0 && cfg.Pools[l.pool].Name == "" {

@@ -37,6 +37,14 @@ var (
 func (c *Config) leaves() []leaf {
 	var out []leaf
 	walk(reflect.ValueOf(c).Elem(), "", func(path string, v reflect.Value) {
+		if v.Type() == alertsType {
+			for i := range c.Alerts {
+				walk(v.Index(i), alertPath(i)+".", func(path string, v reflect.Value) {
+					out = append(out, leaf{path: path, key: path, value: v, pool: -1})
+				})
+			}
+			return
+		}
 		if v.Type() != poolsType {
 			out = append(out, leaf{path: path, key: path, value: v, pool: -1})
 			return
@@ -193,8 +201,13 @@ func show(l leaf) string {
 		}
 		return "{" + strings.Join(names, ", ") + "}"
 	case string:
-		if l.key == "nats.url" {
+		switch {
+		case l.key == "nats.url":
 			return hideUserInfo(v)
+		case v != "" && strings.HasSuffix(l.key, ".token"):
+			return "(hidden)"
+		case v != "" && strings.HasSuffix(l.key, ".webhook"):
+			return hideWebhook(v)
 		}
 		return v
 	default:

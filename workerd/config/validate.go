@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/seriatim/seriatim/internal/nearest"
@@ -16,6 +18,9 @@ func validate(cfg *Config) Errors {
 	v.top()
 	for i := range cfg.Pools {
 		v.pool(i)
+	}
+	for i := range cfg.Alerts {
+		v.alert(i)
 	}
 	v.kinds()
 	return v.errs
@@ -81,6 +86,11 @@ func (v *validator) top() {
 	if cfg.Shutdown.KillAfter <= 0 {
 		v.fail("shutdown.kill_after", "must be above 0: processes that do not heed TERM would never end")
 	}
+	if cfg.HTTP != "" {
+		if _, port, err := net.SplitHostPort(cfg.HTTP); err != nil || !isPort(port) {
+			v.fail("http", "%q must be an address and a port, such as 127.0.0.1:7433, or :7433 for all addresses", cfg.HTTP)
+		}
+	}
 	v.oneOf("log.level", cfg.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", cfg.Log.Format, "auto", "json", "text")
 	if len(cfg.ID) > 64 || strings.ContainsFunc(strings.ReplaceAll(cfg.ID, ".", ""), badInName) {
@@ -89,6 +99,11 @@ func (v *validator) top() {
 	if len(cfg.Pools) == 0 {
 		v.fail("pools", "no pool is given: write one under `pools:` or a command after --")
 	}
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 func badInName(r rune) bool {
