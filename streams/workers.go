@@ -58,6 +58,7 @@ type SessionRecord struct {
 	RSSBytes    int64          `json:"rss_bytes"`
 	Children    []ChildRecord  `json:"children"`
 	Version     string         `json:"version,omitempty"`
+	Telemetry
 	// FirstSeq is the sequence of the session's first record, said in all later ones: who of two was there first.
 	FirstSeq uint64 `json:"first_seq,omitempty"`
 
@@ -73,6 +74,7 @@ type ChildRecord struct {
 	RSSBytes int64  `json:"rss_bytes"`
 	// Jobs is how many it runs now.
 	Jobs int `json:"jobs"`
+	ChildTelemetry
 }
 
 // Lease is how long the session may be silent: its own, whatever the queues' policies have become.
