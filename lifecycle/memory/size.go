@@ -1,0 +1,107 @@
+package memory
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// Size is how large a child's tree is.
+type Size struct {
+	// Resident is the sum of the resident sizes: pages that several processes share count for each of them.
+	Resident int64
+	// Bytes is what limits are compared with: Resident while that is below all of them, else the exact size, in which
+	// shared pages are divided among those who share them.
+	Bytes int64
+}
+
+// stale is how many looks an exact reading is good for, as long as the resident size has not grown towards the limit.
+// The exact size may grow beside it, when a fork writes to what it had shared.
+const stale = 5
+
+// Size is the size of a leader's tree, as the last Scan found it. It is read exactly when the resident sum is above
+// limit. False: nothing could be read, the tree is gone or hidden.
+func (r *Reader) Size(leader int, limit int64) (Size, bool) {
+	t := r.trees[leader]
+	if t == nil {
+		return Size{}, false
+	}
+	var s Size
+	known := false
+	for _, pid := range t.pids {
+		if n, ok := r.resident(pid); ok {
+			s.Resident += n
+			known = true
+		}
+	}
+	s.Bytes = s.Resident
+	if limit <= 0 || s.Resident <= limit {
+		t.exact = 0
+		return s, known
+	}
+	t.age++
+	if grown := max(0, s.Resident-t.resident); t.exact == 0 || t.age >= stale || t.exact+grown > limit {
+		t.exact, t.resident, t.age = r.exact(t), s.Resident, 0
+	}
+	s.Bytes = min(s.Resident, t.exact+max(0, s.Resident-t.resident))
+	return s, known
+}
+
+// resident is one process's resident size. A process that has ended meanwhile has none.
+func (r *Reader) resident(pid int) (int64, bool) {
+	m := r.members[pid]
+	if m == nil || m.statm == nil {
+		return 0, false
+	}
+	b, err := r.read(m.statm)
+	if err != nil {
+		return 0, false
+	}
+	_, rest, _ := bytes.Cut(b, []byte(" "))
+	field, _, _ := bytes.Cut(rest, []byte(" "))
+	pages, err := strconv.ParseInt(string(field), 10, 64)
+	return pages * r.page, err == nil
+}
+
+// exact is the exact size of a tree. A process that does not let itself be read so (another user's, an old kernel) counts
+// with its resident size.
+func (r *Reader) exact(t *tree) (sum int64) {
+	for _, pid := range t.pids {
+		pss, err := r.pss(pid)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) || errors.Is(err, errNoPSS) {
+			pss, _ = r.resident(pid)
+		}
+		sum += pss
+	}
+	return sum
+}
+
+var errNoPSS = errors.New("no exact size")
+
+// pss is one process's exact size, in which a page counts by the share of it.
+func (r *Reader) pss(pid int) (int64, error) {
+	dir := filepath.Join(r.root, strconv.Itoa(pid))
+	b, err := r.file(filepath.Join(dir, "smaps_rollup"))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, gone := os.Stat(dir); gone == nil {
+				return 0, errNoPSS // the process is there, the file is not
+			}
+		}
+		return 0, err
+	}
+	_, rest, found := bytes.Cut(b, []byte("\nPss:"))
+	fields := bytes.Fields(rest)
+	if !found || len(fields) == 0 {
+		return 0, errNoPSS
+	}
+	kilobytes, err := strconv.ParseInt(string(fields[0]), 10, 64)
+	if err != nil {
+		return 0, errNoPSS
+	}
+	return kilobytes << 10, nil
+}
