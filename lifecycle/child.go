@@ -58,13 +58,13 @@ func (p *childPool) launch(place int) (*child, error) {
 	if err != nil {
 		return fail(err)
 	}
-	proc, err := p.launcher.start(p.path, p.cfg.Command, p.env, fds.theirs)
+	proc, mark, err := p.launcher.start(p.path, p.cfg.Command, p.env, fds.theirs)
 	if err != nil {
 		return fail(err)
 	}
 	fds.closeTheirs()
 	c := &child{
-		group: watchGroup(proc, p.cfg.EmptyWait), out: newOutbox(orders), answers: answers,
+		group: watchGroup(proc, mark, p.cfg.EmptyWait), out: newOutbox(orders), answers: answers,
 		isReady: make(chan struct{}), idle: make(chan struct{}, 1), broken: make(chan error, 2),
 		state: ChildStarting, calls: map[uint64]*call{},
 	}

@@ -106,7 +106,7 @@ func (c *Config) check() error {
 	bad(c.Concurrency < 0, "concurrency is %d, less than 0", c.Concurrency)
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		bad(name == "" || strings.ContainsAny(name, "=\x00") || hasNUL(c.Env[name]), "env %q cannot be an environment variable", name)
-		bad(ours(name), "env %s is set by workerd itself", name)
+		bad(reserved(name), "env %s is set by workerd itself", name)
 	}
 	for name, d := range map[string]time.Duration{
 		"kill_after": c.KillAfter, "ready_timeout": c.ReadyTimeout, "slot_wait": c.SlotWait, "empty_wait": c.EmptyWait,

@@ -101,6 +101,9 @@ func (p *childPool) withdraw(cl *call) bool {
 // await waits for the call's result and ends the job early when it must. A job past its time is told so first, because
 // ending it by force costs its neighbours in the child.
 func (p *childPool) await(ctx context.Context, cl *call) Result {
+	if c := p.childOf(cl); c != nil && cl.job.Started != nil {
+		cl.job.Started(c.group.pid)
+	}
 	var timeout, force <-chan time.Time
 	var forceWhy error
 	if cl.job.Timeout > 0 {
@@ -147,6 +150,13 @@ func (p *childPool) await(ctx context.Context, cl *call) Result {
 			}
 		}
 	}
+}
+
+// childOf is the child that has the call's job, nil when a stop of the pool came before one had it.
+func (p *childPool) childOf(cl *call) *child {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cl.child
 }
 
 // judge notes why a job is being ended; the first reason stays. It reports whether the job still runs: when it was

@@ -19,6 +19,10 @@ func ours(name string) bool {
 	return strings.HasPrefix(name, "JOB_") || name == "TRACEPARENT" || name == fdsVariable
 }
 
+// reserved reports whether a variable is set by workerd itself, so that a pool cannot set it. An inherited mark is kept
+// where no other one is set: it is of a workerd that this one runs under, and our children are that one's too.
+func reserved(name string) bool { return ours(name) || name == MarkVariable }
+
 func hasNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }
 
 // baseEnv is workerd's own environment with the pool's on top.

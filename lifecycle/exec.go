@@ -182,6 +182,9 @@ func (p *execPool) run(ctx context.Context, j *Job) (Result, *group) {
 	p.running[g] = struct{}{}
 	p.mu.Unlock()
 
+	if j.Started != nil {
+		j.Started(g.pid)
+	}
 	verdict, why := p.await(ctx, g, j.Timeout, j.Kill)
 	input.close()
 	return execResult(g, verdict, why, output.finish()), g
@@ -206,12 +209,12 @@ func (p *execPool) launch(env []string, j *Job) (*group, *logs, *body, error) {
 	if err != nil {
 		return fail(err)
 	}
-	proc, err := p.launcher.start(p.path, p.cfg.Command, env, fds.theirs)
+	proc, mark, err := p.launcher.start(p.path, p.cfg.Command, env, fds.theirs)
 	if err != nil {
 		return fail(err)
 	}
 	fds.closeTheirs()
-	g := watchGroup(proc, p.cfg.EmptyWait)
+	g := watchGroup(proc, mark, p.cfg.EmptyWait)
 	line := LogLine{
 		Pool: p.cfg.Name, PID: g.pid, Queue: j.Queue, Entity: j.Entity, Kind: j.Kind, ID: j.ID, Seq: j.Seq, Attempt: j.Attempt,
 	}

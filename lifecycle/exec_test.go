@@ -247,3 +247,20 @@ func TestManyProcesses(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func TestAJobIsToldWhoHasIt(t *testing.T) {
+	for name, cfg := range map[string]lifecycle.Config{"pool": children(t, "good"), "exec": script("exit 0")} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, cfg)
+			pids := make(chan int, 2)
+			h.want(h.runIn(t.Context(), lifecycle.Job{Kind: "echo", Started: func(pid int) { pids <- pid }}), lifecycle.Done, "")
+			if len(pids) != 1 || <-pids <= 1 {
+				t.Error("it was not told once")
+			}
+			h.want(h.runIn(ended(context.Canceled), lifecycle.Job{Kind: "echo", Started: func(pid int) { pids <- pid }}), lifecycle.NotStarted, "canceled")
+			if len(pids) != 0 {
+				t.Error("a job that no process had was told of one")
+			}
+		})
+	}
+}

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// group is a process group that we started: a leader, our child, and whatever it spawns without leaving the group.
+// group is a process group that we started: a leader, our child, and whatever it spawns without leaving the group. What
+// left it is killed after it, if this process adopts orphans.
 //
-//	running ──leader exits──▶ group killed, leader reaped (exited) ──no member left──▶ gone
+//	running ──leader exits──▶ group killed, leader reaped (exited) ──no member, no orphan left──▶ gone
 //	   └── TERM, after a grace KILL ──▶ leader exits
 //
 // Signals go to the whole group and only while the leader is not reaped: until then its number cannot be another's.
@@ -18,6 +19,7 @@ import (
 // the KILL or of its leader's exit; it may still go later. One goroutine (watch) ends by itself when the group is gone.
 type group struct {
 	pid  int
+	mark string // of what it leaves behind
 	proc *os.Process
 	wait time.Duration
 
@@ -34,9 +36,9 @@ type group struct {
 }
 
 // watchGroup takes over a process that leads its own group.
-func watchGroup(proc *os.Process, wait time.Duration) *group {
+func watchGroup(proc *os.Process, mark string, wait time.Duration) *group {
 	g := &group{
-		pid: proc.Pid, proc: proc, wait: wait,
+		pid: proc.Pid, mark: mark, proc: proc, wait: wait,
 		exited: make(chan struct{}), gone: make(chan struct{}), overdue: make(chan struct{}),
 	}
 	go g.watch()
@@ -47,7 +49,7 @@ func (g *group) watch() {
 	waitExit(g.pid)
 	g.mu.Lock()
 	_ = syscall.Kill(-g.pid, syscall.SIGKILL) // the leader is not reaped: the number is still ours
-	g.state, _ = g.proc.Wait()
+	family.reap(g.pid, func() { g.state, _ = g.proc.Wait() })
 	g.reaped = true
 	if g.killTimer != nil {
 		g.killTimer.Stop()
@@ -56,14 +58,20 @@ func (g *group) watch() {
 	g.startOverdue()
 	g.mu.Unlock()
 
-	// The killed members are reaped by whoever inherited them; that takes a moment.
-	for pause := 100 * time.Microsecond; !groupIsEmpty(g.pid, pause > 5*time.Millisecond); pause = min(2*pause, g.longestPause()) {
+	// The killed members are reaped by whoever inherited them; that takes a moment. Only then all that the group leaves
+	// behind has become an orphan.
+	for pause := 100 * time.Microsecond; !g.isEmpty(pause > 5*time.Millisecond); pause = min(2*pause, g.longestPause()) {
 		time.Sleep(pause)
 	}
 	g.mu.Lock()
 	g.overTimer.Stop()
 	g.mu.Unlock()
 	close(g.gone)
+}
+
+// isEmpty reports whether nothing of the group, and nothing that it left behind, can still run.
+func (g *group) isEmpty(zombies bool) bool {
+	return groupIsEmpty(g.pid, zombies) && (g.mark == "" || family.clear(g.mark))
 }
 
 // longestPause is short while somebody waits for the answer, and long when all have given up.

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seriatim/seriatim/lifecycle/proc"
 )
 
 // ownGroup makes a child the leader of its own group, and lets it die with the thread that started it.
@@ -35,49 +37,18 @@ func hasExited(pid int) bool {
 
 // onlyZombies reads the process table: true when every member of the group is dead and waits to be reaped.
 func onlyZombies(pgid int) bool {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return false
-	}
-	zombies := 0
-	for _, name := range names {
-		if name[0] < '0' || name[0] > '9' {
-			continue
+	dead, living := 0, 0
+	err := proc.Each(func(s proc.Stat) {
+		switch {
+		case s.PGID != pgid:
+		case s.Dead():
+			dead++
+		default:
+			living++
 		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		group, dead := readStat(stat)
-		if group != pgid {
-			continue
-		}
-		if !dead {
-			return false
-		}
-		zombies++
-	}
+	})
 	// None at all: they cannot be seen (another user's, a hidden /proc). That shows nothing.
-	return zombies > 0
-}
-
-// readStat takes the group out of /proc/<pid>/stat, and whether the process is dead. A process whose first thread has
-// ended shows Z as well; it is dead only when that thread was the last one.
-func readStat(stat []byte) (pgid int, dead bool) {
-	// The name stands in parentheses and may hold anything, so fields are counted from the last one.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 18 {
-		return 0, false
-	}
-	pgid, _ = strconv.Atoi(string(fields[2]))
-	threads, _ := strconv.Atoi(string(fields[17]))
-	state := fields[0][0]
-	return pgid, (state == 'Z' || state == 'X') && threads <= 1
+	return err == nil && living == 0 && dead > 0
 }
 
 // unread is how many bytes of a pipe nobody has read, asked at either end.

@@ -20,6 +20,7 @@ type launch struct {
 	attr *os.ProcAttr
 
 	proc  *os.Process
+	mark  string
 	err   error
 	ready chan struct{}
 }
@@ -35,18 +36,22 @@ func (l *launcher) run() {
 	defer close(l.done)
 	runtime.LockOSThread()
 	for r := range l.requests {
-		r.proc, r.err = os.StartProcess(r.path, r.argv, r.attr)
+		r.proc, r.mark, r.err = family.start(func(mark string) (*os.Process, error) {
+			r.attr.Env = withMark(r.attr.Env, mark)
+			return os.StartProcess(r.path, r.argv, r.attr)
+		})
 		close(r.ready)
 	}
 }
 
-// start starts a process that leads its own group. Any goroutine, not after stop.
-func (l *launcher) start(path string, argv, env []string, files []*os.File) (*os.Process, error) {
+// start starts a process that leads its own group; mark is what it and its orphans are known by. Any goroutine, not after
+// stop.
+func (l *launcher) start(path string, argv, env []string, files []*os.File) (proc *os.Process, mark string, err error) {
 	r := &launch{path: path, argv: argv, ready: make(chan struct{})}
 	r.attr = &os.ProcAttr{Env: env, Files: files, Sys: ownGroup()}
 	l.requests <- r
 	<-r.ready
-	return r.proc, r.err
+	return r.proc, r.mark, r.err
 }
 
 // stop ends the thread and waits for it.

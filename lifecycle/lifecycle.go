@@ -45,6 +45,9 @@ type Job struct {
 	// Kill, when it is closed, ends the job's whole group with KILL, at once, also when its context ended before and it
 	// is being ended gently. nil is never.
 	Kill <-chan struct{}
+	// Started is called once when a process has the job, with its pid, which is its group's too; nil is nobody. It is
+	// called on Run's goroutine and must return soon.
+	Started func(pid int)
 }
 
 // Cause says how a run ended. The zero value is none.

@@ -1,0 +1,124 @@
+package lifecycle
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seriatim/seriatim/lifecycle/proc"
+)
+
+// reapDead reaps the dead among the orphans, whenever a child has died.
+func (o *Orphans) reapDead() {
+	died := make(chan os.Signal, 1)
+	signal.Notify(died, syscall.SIGCHLD)
+	o.done.Go(func() {
+		defer signal.Stop(died)
+		for {
+			select {
+			case <-o.stop:
+				return
+			case <-died:
+				family.orphans(func(int) {})
+			}
+		}
+	})
+}
+
+// orphans reaps the dead strangers among our children and calls do for the living ones. It reports how many those are.
+func (k *kin) orphans(do func(pid int)) (living int) {
+	if pids, err := proc.Adopted(); err == nil && !k.strange(pids) {
+		return 0 // nearly always: nobody has to wait for the lock
+	}
+	k.starting.Lock()
+	defer k.starting.Unlock()
+	pids, err := proc.Adopted()
+	if err != nil {
+		return 0 // no process table: groups are all that can be contained
+	}
+	for _, pid := range pids {
+		if k.isKnown(pid) {
+			continue
+		}
+		if reaped(pid) {
+			delete(k.condemned, pid)
+			continue
+		}
+		living++
+		do(pid)
+	}
+	return living
+}
+
+// strange reports whether any of the children was not started here.
+func (k *kin) strange(pids []int) bool {
+	for _, pid := range pids {
+		if !k.isKnown(pid) {
+			return true
+		}
+	}
+	return false
+}
+
+// reaped reaps an orphan if it is dead.
+func reaped(pid int) bool {
+	got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+	return got == pid || err != nil // an error: it is no child any more
+}
+
+// sweeps is how often clear looks again before it lets others go on. A process that does nothing but start its successor
+// and exit is hit by one of the first few.
+const sweeps = 16
+
+// clear kills what a child left behind, and what is nobody's. With an empty mark it kills all orphans. It reports whether
+// there was nothing of that kind any more.
+func (k *kin) clear(mark string) bool {
+	if !k.adopting() {
+		return true
+	}
+	for range sweeps {
+		found := false
+		k.orphans(func(pid int) {
+			if (mark == "" || k.mayKill(pid, mark)) && k.killOrphan(pid) {
+				k.condemned[pid] = mark
+				found = true
+			}
+		})
+		if !found {
+			return true
+		}
+	}
+	return false
+}
+
+// mayKill reports whether an orphan is the child's that has this mark, or nobody's. One that is nobody's and does not die
+// is waited for after the end of one child, not of all that end later.
+func (k *kin) mayKill(pid int, mark string) bool {
+	its, empty, err := proc.Env(pid, MarkVariable)
+	if empty {
+		// So looks one that is executing a new program, too, for a moment.
+		time.Sleep(2 * time.Millisecond)
+		its, _, err = proc.Env(pid, MarkVariable)
+	}
+	if err == nil && its == mark {
+		return true
+	}
+	after, killed := k.condemned[pid]
+	return (err != nil || its == "" || !k.lives(its)) && (!killed || after == mark)
+}
+
+// killOrphan kills an orphan and its group; false when it may not be killed (another user's, by a set-uid bit). Its number
+// is its own until it is reaped, and its group's as long as it is in it; a group that one of our children leads belongs to
+// that one, and our own is not meant either.
+func (k *kin) killOrphan(pid int) bool {
+	if unix.Kill(pid, unix.SIGKILL) != nil {
+		return false
+	}
+	if pgid, err := unix.Getpgid(pid); err == nil && pgid > 1 && pgid != unix.Getpgrp() && !k.isKnown(pgid) {
+		_ = unix.Kill(-pgid, unix.SIGKILL)
+	}
+	return true
+}
