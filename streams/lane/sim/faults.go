@@ -19,6 +19,7 @@ func (w *world) startFaults() {
 	w.plan(w.p.CutEvery/holders, some((*node).cut))
 	w.plan(w.p.PauseEvery/holders, some((*node).pause))
 	w.plan(w.p.KillEvery/holders, some((*node).crash))
+	w.plan(w.p.DieEvery/holders, some(func(n *node) { n.die(true) }))
 	w.plan(w.p.StopEvery/holders, some((*node).stop))
 	w.plan(w.p.RestartEvery, w.restart)
 	w.plan(w.p.StepDownEvery, w.stepDown)
@@ -102,7 +103,7 @@ func (n *node) guard() {
 			p.kill(true)
 		}
 		if w.chance(.1) {
-			n.crash()
+			n.die(false)
 		}
 		return
 	}

@@ -24,6 +24,7 @@ type node struct {
 	jamUntil, cutFrom, cutUntil time.Duration
 
 	processes []*process
+	will      *will               // of the engine before this one
 	visits    map[string][]func() // looks of the audit on their way; answered when the lane is dropped
 	writes    map[string]*write   // claims on their way, by lane
 	serves    bool                // the kind that not everybody serves
@@ -44,6 +45,7 @@ func (n *node) start() {
 	n.h.Capacity(w.p.Slots)
 	w.note(nil, n.name(), "starts, life %d", n.gen)
 	w.showAll(n)
+	n.inherit()
 	gen := n.gen
 	n.tick(gen)
 	n.progress(gen)

@@ -48,7 +48,7 @@ func (n *node) run(e *entity, a lane.Start) {
 		w.in(min(took, 2*time.Second), func() {
 			if !p.over && n.gen == p.gen && n.up {
 				w.note(e, n.name(), "job %d takes its holder down", j.seq)
-				n.crash()
+				n.die(true)
 			}
 		})
 		return
@@ -70,13 +70,13 @@ func (n *node) run(e *entity, a lane.Start) {
 }
 
 // killMax is the longest that killing a group takes: with a tick before it, less than the margin.
-const killMax = 2 * time.Second
+func (w *world) killMax() time.Duration { return w.p.Config.Margin - 400*time.Millisecond }
 
 // kill ends the group: at once, or with time to end by itself.
 func (p *process) kill(now bool) {
 	w := p.n.w
 	if p.told && now {
-		w.in(w.upTo(killMax), p.remove) // one that was stuck goes at last
+		w.in(w.upTo(w.killMax()), p.remove) // one that was stuck goes at last
 		return
 	}
 	if p.over || p.dying || p.term && !now {
@@ -84,7 +84,7 @@ func (p *process) kill(now bool) {
 	}
 	took := w.upTo(100 * time.Millisecond)
 	if w.chance(.3) {
-		took = w.upTo(killMax)
+		took = w.upTo(w.killMax())
 	}
 	if now {
 		p.dying = true
@@ -153,6 +153,51 @@ func (n *node) crash() {
 	n.w.stats.Kills++
 	n.w.note(nil, n.name(), "killed")
 	n.vanish(n.w.upTo(8 * time.Second))
+}
+
+// die ends the engine alone, by itself or by its guardian's hand. The guardian sees its groups empty, and mostly a
+// successor gives back what it held.
+func (n *node) die(byItself bool) {
+	if !n.up {
+		return
+	}
+	var will *will
+	if n.w.chance(n.w.p.Heir) {
+		will = n.lastWill(byItself)
+	}
+	n.crash()
+	n.will = will
+}
+
+// will is what a dead engine held.
+type will struct {
+	session  string
+	lanes    []lane.Adopted
+	byItself bool
+}
+
+// lastWill lists what runs. What was started just before is missing at times: it is told now and then, not each time.
+func (n *node) lastWill(byItself bool) *will {
+	l := &will{session: n.h.Session().ID, byItself: byItself}
+	n.h.Each(func(name string, s *lane.State) {
+		if s.Busy() && !n.w.chance(.1) {
+			l.lanes = append(l.lanes, lane.Adopted{Lane: name, Turn: s.Turn, Job: s.Job(), Fence: s.Fence()})
+		}
+	})
+	return l
+}
+
+// inherit gives back what the engine before this one held, if its session still stands.
+func (n *node) inherit() {
+	l := n.will
+	n.will = nil
+	if l == nil {
+		return
+	}
+	if r := n.w.byID[l.session]; r != nil && r.seq != 0 && !r.final {
+		n.w.note(nil, n.name(), "inherits %d lanes of %s", len(l.lanes), l.session)
+		n.h.Adopt(lane.Farewell{Session: l.session, Expect: r.seq}, l.lanes, l.byItself)
+	}
 }
 
 // vanish ends a life of the node, whatever it was doing; the next one begins after a while.

@@ -58,6 +58,9 @@ type Profile struct {
 	// PauseEvery (a holder) stops its engine for up to PauseMax; its jobs run on. KillEvery kills it with all its
 	// processes; StopEvery stops it as an operator would.
 	PauseEvery, PauseMax, KillEvery, StopEvery time.Duration
+	// DieEvery (a holder) has the engine alone die; Heir of such deaths leave a successor what the engine held.
+	DieEvery time.Duration
+	Heir     float64
 	// BlackoutEvery kills all holders at once; each comes back within BlackoutMax.
 	BlackoutEvery, BlackoutMax time.Duration
 	// Guardian says that somebody kills the groups of a paused engine when its session or their claim is over.

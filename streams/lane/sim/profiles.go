@@ -22,6 +22,7 @@ func Rough() Profile {
 		WatchSlow: .1, WatchSlowMax: 5 * time.Second,
 		PauseEvery: 60 * time.Second, PauseMax: 45 * time.Second,
 		KillEvery: 120 * time.Second, StopEvery: 120 * time.Second, Guardian: true,
+		DieEvery: 120 * time.Second, Heir: .8,
 		RestartEvery: 100 * time.Second, DownMax: 5 * time.Second, ForgetAll: .3,
 		BlackoutEvery: 3 * time.Minute, BlackoutMax: 100 * time.Second,
 		ClaimsDownEvery: 4 * time.Minute, ClaimsDownMax: 90 * time.Second,
@@ -37,6 +38,16 @@ func Replicated() Profile {
 	p.Config.Replicated = true
 	p.Lag, p.LeaderLag = 3*time.Second, 900*time.Millisecond
 	p.StepDownEvery = 30 * time.Second
+	return p
+}
+
+// ShortLease is Rough with the shortest sessions that make sense: more of everything that sessions bring.
+func ShortLease() Profile {
+	p := Rough()
+	p.Name = "short-lease"
+	p.Config = lane.DefaultConfig(5 * time.Second)
+	p.CutMax, p.PauseMax, p.SlowMax = 15*time.Second, 15*time.Second, 2*time.Second
+	p.KillEvery, p.StopEvery, p.PauseEvery = time.Minute, time.Minute, 30*time.Second
 	return p
 }
 
@@ -143,6 +154,16 @@ func Blackouts() Profile {
 	return p
 }
 
+// Heirs have engines die and leave what they held to a successor, with messages of the dead one on their way.
+func Heirs() Profile {
+	p := base("heirs").doubled()
+	p.DieEvery, p.Heir = 20*time.Second, .9
+	p.Long, p.LongMax, p.Every, p.Poison = .2, 40*time.Second, 500*time.Millisecond, .01
+	p.Slow, p.SlowMax, p.CutEvery, p.CutMax, p.Late = .05, 20*time.Second, 60*time.Second, 10*time.Second, .9
+	p.Bound = 4 * time.Minute
+	return p
+}
+
 // Elections moves leaders all the time; who asks them sees the past for a moment.
 func Elections() Profile {
 	p := base("elections").doubled()
@@ -184,8 +205,8 @@ func Stops() Profile {
 // Profiles are all of them: every one must pass with all rules on.
 func Profiles() []Profile {
 	return []Profile{
-		Rough(), Replicated(), Sniped(), Copyless(), Purged(), LateDeletes(), SlowAnswers(), SlowWatch(), Goodbyes(),
-		Pauses(), ClaimsAway(), Blackouts(), Elections(), LongJobs(), Poisons(), Losses(), Stops(),
+		Rough(), Replicated(), ShortLease(), Sniped(), Copyless(), Purged(), LateDeletes(), SlowAnswers(), SlowWatch(), Goodbyes(),
+		Pauses(), ClaimsAway(), Blackouts(), Heirs(), Elections(), LongJobs(), Poisons(), Losses(), Stops(),
 	}
 }
 
