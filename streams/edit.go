@@ -33,8 +33,13 @@ func EditQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ch
 		return is.Policy, nil, problem.New(op, fmt.Errorf("%w: storage is %s and cannot become %s", ErrPolicy, is.Policy.Storage, want.Storage),
 			fmt.Sprintf("make a queue of another name with it, or let this one run empty and make it anew: coordinator queue rm %s", q))
 	}
+	if want.MaxJobSize != is.Policy.MaxJobSize {
+		if want, err = want.sized(op, js.Conn()); err != nil {
+			return is.Policy, nil, err
+		}
+	}
 	diffs := want.diff(is.Policy)
-	edit := maker{js: js, op: op, q: q}
+	edit := newMaker(js, op, q)
 	for _, p := range want.parts(q) {
 		was, err := edit.apply(ctx, p)
 		if err != nil {
@@ -48,7 +53,7 @@ func EditQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ch
 // apply brings one part in line and returns what was different.
 func (m *maker) apply(ctx context.Context, p part) ([]Diff, error) {
 	info, err := streamInfo(ctx, m.js, p.cfg.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && isClosed(&info.Config) {
 		_, err := m.make(ctx, p)
 		return []Diff{{p.cfg.Name, missing, "there"}}, err
 	}
@@ -100,7 +105,10 @@ func DeleteQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue) 
 		if parts[i].shared {
 			continue
 		}
-		err := deleteStream(ctx, js, parts[i].cfg.Name)
+		err := emptyStream(ctx, js, parts[i].cfg.Name)
+		if err == nil {
+			err = deleteStream(ctx, js, parts[i].cfg.Name)
+		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue
 		}
@@ -110,6 +118,21 @@ func DeleteQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue) 
 		existed = true
 	}
 	return existed, nil
+}
+
+// emptyStream purges a stream that is about to be removed, so that its messages are gone even if its files stay. A
+// stream that must not be purged is removed all the same.
+func emptyStream(ctx context.Context, js jetstream.JetStream, name string) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s, err := js.Stream(ctx, name)
+	if err == nil {
+		err = s.Purge(ctx)
+	}
+	if code := apiCode(err); code != 0 && code != jetstream.JSErrCodeStreamNotFound {
+		return nil
+	}
+	return err
 }
 
 func deleteStream(ctx context.Context, js jetstream.JetStream, name string) error {

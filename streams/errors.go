@@ -29,6 +29,8 @@ var (
 	ErrUnknownQueue = errors.New("unknown queue")
 	// ErrNotOurs: a stream has a queue's name and was not made as one.
 	ErrNotOurs = errors.New("not a queue")
+	// ErrLeftovers: the server has not yet forgotten a removed stream, and would bring its messages back.
+	ErrLeftovers = errors.New("the server brings back messages of a removed stream")
 	// ErrNewerSchema: the queue was made by a newer version of this program.
 	ErrNewerSchema = errors.New("made by a newer Seriatim")
 	// ErrPolicy: a policy, or a change to it, that cannot be.

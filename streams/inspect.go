@@ -58,7 +58,7 @@ func QueueInfo(ctx context.Context, js jetstream.JetStream, q subjects.Queue) (I
 	if err != nil {
 		return Info{}, explain(op, q, err)
 	}
-	schema, policy, err := schemaOf(op, q, jobs.Config.Metadata)
+	schema, policy, err := schemaOf(op, q, &jobs.Config)
 	if err != nil {
 		return Info{}, err
 	}

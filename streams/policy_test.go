@@ -23,6 +23,7 @@ func TestPolicyValidate(t *testing.T) {
 		"lease is 1h":    func(p *streams.Policy) { p.Lease = time.Hour },
 		"attempts":       func(p *streams.Policy) { p.MaxLost = -1 },
 		"size":           func(p *streams.Policy) { p.MaxBytes = -1 },
+		"limit of size":  func(p *streams.Policy) { p.MaxJobSize = math.MaxInt32 + 1 },
 		"backoff goes":   func(p *streams.Policy) { p.Backoff.Max = time.Millisecond },
 		"backoff factor": func(p *streams.Policy) { p.Backoff.Factor = math.NaN() },
 		"backoff jitter": func(p *streams.Policy) { p.Backoff.Jitter = 1.1 },
@@ -46,7 +47,7 @@ func TestPolicyJSON(t *testing.T) {
 	}
 	const want = `{"lease":"15s","max_attempts":5,"max_lost":3,"max_crashes":3,` +
 		`"backoff":{"base":"1s","max":"10m0s","factor":2,"jitter":0.2},"on_failure":"block","on_dead":"continue",` +
-		`"max_bytes":0,"max_msgs":0,"storage":"file","replicas":1}`
+		`"max_bytes":0,"max_job_size":0,"max_msgs":0,"storage":"file","replicas":1}`
 	if string(text) != want {
 		t.Fatalf("the contract changed:\n%s\n%s", text, want)
 	}
@@ -75,7 +76,8 @@ func TestPolicyJSONRoundTrip(t *testing.T) {
 				Factor: rapid.Float64().Draw(t, "factor"), Jitter: rapid.Float64().Draw(t, "jitter"),
 			},
 			OnFailure: rapid.String().Draw(t, "failure"), OnDead: rapid.String().Draw(t, "dead"), Storage: rapid.String().Draw(t, "storage"),
-			MaxBytes: rapid.Int64().Draw(t, "bytes"), MaxMsgs: rapid.Int64().Draw(t, "msgs"), Replicas: rapid.Int().Draw(t, "replicas"),
+			MaxBytes: rapid.Int64().Draw(t, "bytes"), MaxMsgs: rapid.Int64().Draw(t, "msgs"),
+			MaxJobSize: rapid.Int64().Draw(t, "job size"), Replicas: rapid.Int().Draw(t, "replicas"),
 		}
 		text, err := json.Marshal(p)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -38,11 +37,6 @@ const (
 	// A leader that is being elected answers nobody, just as an unknown queue does; so ask again before saying so.
 	publishTries = 3
 	publishPause = 250 * time.Millisecond
-
-	// moveRoom is kept free in a job: when it dies it is stored again with the reason in its headers.
-	moveRoom = 4 << 10
-	// maxHeader is the server's limit for the headers of a stored message.
-	maxHeader = 64<<10 - 1
 )
 
 // Publish stores one job and returns its sequence; duplicate says that a job with this id was stored before, as that
@@ -120,43 +114,6 @@ func (o PublishOptions) message(op string, q subjects.Queue, e subjects.Entity) 
 	return msg, nil
 }
 
-// checkSize refuses what the server would refuse, and what could not be stored again with a reason.
-func checkSize(op string, nc *nats.Conn, msg *nats.Msg) error {
-	most := nc.MaxPayload()
-	room := most - largestJob(nc)
-	header := headerSize(msg.Header)
-	size := int64(header + len(msg.Data))
-	if most > 0 && size > most-room {
-		return problem.New(op, fmt.Errorf("%w: body and headers are %s (%d bytes); this server takes %s (%d bytes), less %d for the headers that a move adds",
-			ErrTooLarge, humanize.IBytes(uint64(size)), size, humanize.IBytes(uint64(most)), most, room),
-			"put the data into an object store and its name into the job, or raise max_payload in the server's configuration")
-	}
-	if header > maxHeader-moveRoom {
-		return problem.New(op, fmt.Errorf("%w: its headers are %d bytes, and %d are possible", ErrTooLarge, header, maxHeader-moveRoom), "put more into the body and less into headers")
-	}
-	return nil
-}
-
-// largestJob is what the server takes, less what a move adds.
-func largestJob(nc *nats.Conn) int64 {
-	most := nc.MaxPayload()
-	return most - min(moveRoom, most/8)
-}
-
-// headerSize is what headers take up on the wire.
-func headerSize(h nats.Header) int {
-	if len(h) == 0 {
-		return 0
-	}
-	size := len("NATS/1.0\r\n\r\n")
-	for name, values := range h {
-		for _, v := range values {
-			size += len(name) + len(": \r\n") + len(v)
-		}
-	}
-	return size
-}
-
 // send publishes a message to a queue's jobs and reads the answer.
 func send(ctx context.Context, nc *nats.Conn, op string, q subjects.Queue, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
 	ctx, cancel := bounded(ctx)
@@ -203,7 +160,8 @@ func publishError(op string, q subjects.Queue, e *jetstream.APIError) error {
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
 		return problem.New(op, ErrLaneBusy, fmt.Sprintf("see what is there: coordinator lane info %s …", q))
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return problem.New(op, fmt.Errorf("%w: %w", ErrTooLarge, e), "")
+		return problem.New(op, fmt.Errorf("%w: %s", ErrTooLarge, e.Description),
+			fmt.Sprintf("%s; the queue's limit is max_job_size in: coordinator queue info %s --json", smaller, q))
 	case codeStoreFailed:
 		if e.Description == "maximum messages exceeded" || e.Description == "maximum bytes exceeded" {
 			return problem.New(op, fmt.Errorf("%w: %s", ErrQueueFull, e.Description),

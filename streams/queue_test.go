@@ -15,7 +15,8 @@ import (
 	"github.com/seriatim/seriatim/subjects"
 )
 
-// makeQueue is a queue with the default policy, in memory: nothing here is about disks.
+// makeQueue is a queue with the default policy, in memory: nothing here is about disks. It returns the policy that was
+// stored.
 func makeQueue(t *testing.T, js jetstream.JetStream, q subjects.Queue, change ...func(*streams.Policy)) streams.Policy {
 	t.Helper()
 	p := streams.DefaultPolicy()
@@ -26,6 +27,13 @@ func makeQueue(t *testing.T, js jetstream.JetStream, q subjects.Queue, change ..
 	created, err := streams.CreateQueue(within(t), js, q, p)
 	if err != nil || !created {
 		t.Fatalf("created %v: %v\n%s", created, err, problem.Hint(err))
+	}
+	stored := must[streams.Loaded](t)(streams.LoadQueue(within(t), js, q)).Policy
+	if p.MaxJobSize == 0 {
+		p.MaxJobSize = stored.MaxJobSize // what the server allows
+	}
+	if stored != p {
+		t.Fatalf("asked for %+v, stored %+v", p, stored)
 	}
 	return p
 }

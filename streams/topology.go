@@ -147,8 +147,13 @@ func (p Policy) text() string {
 	return string(text)
 }
 
-// schemaOf reads a queue's schema and policy out of the metadata of its jobs stream.
-func schemaOf(op string, q subjects.Queue, meta map[string]string) (schema int, p Policy, err error) {
+// schemaOf reads a queue's schema and policy out of the metadata of its jobs stream. A queue whose making was
+// interrupted is none yet.
+func schemaOf(op string, q subjects.Queue, jobs *jetstream.StreamConfig) (schema int, p Policy, err error) {
+	if isClosed(jobs) {
+		return 0, Policy{}, unknownQueue(op, q)
+	}
+	meta := jobs.Metadata
 	text, ok := meta[MetaSchema]
 	if !ok {
 		return 0, Policy{}, notOurs(op, q.JobsStream(), "its metadata has no "+MetaSchema)

@@ -21,11 +21,8 @@ var policyTable = []struct {
 }{
 	{"replicas", "copies of every stream: 1, 3 or 5 (default 1)", func(p *streams.Policy, s string) error { return whole(&p.Replicas, s) }},
 	{"storage", "file or memory (default file)", func(p *streams.Policy, s string) error { p.Storage = s; return nil }},
-	{"max-bytes", "refuse jobs beyond this `size`, such as 10GiB; 0 is no limit", func(p *streams.Policy, s string) error {
-		n, err := config.ParseSize(s)
-		p.MaxBytes = int64(n)
-		return err
-	}},
+	{"max-bytes", "refuse jobs beyond this `size` in all, such as 10GiB; 0 is no limit", func(p *streams.Policy, s string) error { return sizeOf(&p.MaxBytes, s) }},
+	{"max-job-size", "refuse single jobs beyond this `size`, body and headers, such as 64KiB; 0 is what the server allows", func(p *streams.Policy, s string) error { return sizeOf(&p.MaxJobSize, s) }},
 	{"max-msgs", "refuse jobs beyond this `number`; 0 is no limit", func(p *streams.Policy, s string) error {
 		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
@@ -83,6 +80,12 @@ func whole(to *int, s string) error {
 	}
 	*to = int(n)
 	return nil
+}
+
+func sizeOf(to *int64, s string) error {
+	n, err := config.ParseSize(s)
+	*to = int64(n)
+	return err
 }
 
 func parseBackoff(p *streams.Policy, s string) (err error) {

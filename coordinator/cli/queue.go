@@ -46,9 +46,12 @@ func (a *App) queueAdd() *cobra.Command {
 		return a.onQueue(cmd, args, func(ctx context.Context, s *session, q subjects.Queue) error {
 			created, err := streams.CreateQueue(ctx, s.js, q, p)
 			if err != nil {
-				return err
+				return badOption(err)
 			}
 			if a.json {
+				if stored, err := streams.LoadQueue(ctx, s.js, q); err == nil {
+					p = stored.Policy // with what was left to the server
+				}
 				return a.object(struct {
 					Name    string         `json:"name"`
 					Created bool           `json:"created"`
@@ -141,7 +144,7 @@ func (a *App) describe(i streams.Info) {
 		{"workers", fmt.Sprintf("%d, with %d slots", i.Workers, i.Slots)},
 		{"made", i.CreatedAt.UTC().Format("2006-01-02 15:04:05Z")},
 		{"stored", fmt.Sprintf("%s, %d replica(s)", i.Storage, i.Replicas)},
-		{"limits", fmt.Sprintf("bytes %s, jobs %s", limit(p.MaxBytes), limit(p.MaxMsgs))},
+		{"limits", fmt.Sprintf("bytes %s, jobs %s, bytes of one job %s", limit(p.MaxBytes), limit(p.MaxMsgs), limit(p.MaxJobSize))},
 		{"lease", p.Lease},
 		{"dead after", fmt.Sprintf("failures %s, lost workers %s, crashes %s", limit(int64(p.MaxAttempts)), limit(int64(p.MaxLost)), limit(int64(p.MaxCrashes)))},
 		{"backoff", backoffText(p.Backoff)},
