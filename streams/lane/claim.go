@@ -109,7 +109,7 @@ func (m *machine) keepClaim() {
 	if !m.claimed || m.cut || m.claimTTL == 0 || m.v.Broken.Off(RuleLongClaims) {
 		return
 	}
-	if m.v.Now >= m.claimAt+m.claimTTL-m.v.Margin {
+	if m.claimOver() {
 		m.claimed = false
 		switch m.Phase {
 		case InRun:
@@ -129,6 +129,12 @@ func (m *machine) keepClaim() {
 	if !m.write.open() && m.v.Now >= m.claimAt+every {
 		m.put(m.claim, m.claim.Seq, m.v.LongTTL)
 	}
+}
+
+// claimOver says that the claim may expire any moment, or has.
+func (m *machine) claimOver() bool {
+	until := m.ClaimUntil(m.v.Margin)
+	return until != 0 && m.v.Now >= until && !m.v.Broken.Off(RuleLongClaims)
 }
 
 // busyDelay grows with the deliveries of the turn.

@@ -25,7 +25,9 @@ func (m *machine) on(e Event) {
 	case Visit:
 		m.visit(e)
 	case adopted:
-		m.adopt(e)
+		if m.Phase == Idle {
+			m.adopt(e)
+		}
 	case Tick:
 		m.tick()
 	case SessionOver:
@@ -41,23 +43,23 @@ func (m *machine) on(e Event) {
 			m.finished(e.Outcome)
 		}
 	case HeadRead:
-		if m.read.op == e.Op && !m.readsRecord {
+		if m.read.is(e.Op) && !m.readsRecord {
 			m.read = request{}
 			m.head, m.headOK = e.Head, true
 			m.headRead()
 		}
 	case RecordRead:
-		if m.read.op == e.Op && m.readsRecord {
+		if m.read.is(e.Op) && m.readsRecord {
 			m.read = request{}
 			m.record, m.recordOK = e.Record, e.Found
 			m.recordRead(e.Paused)
 		}
 	case Stored:
-		if m.write.op == e.Op {
+		if m.write.is(e.Op) {
 			m.stored(e.Seq)
 		}
 	case Refused:
-		if m.write.op == e.Op {
+		if m.write.is(e.Op) {
 			m.write = request{}
 			m.claimed = false
 			m.refused()
@@ -79,7 +81,7 @@ func (m *machine) on(e Event) {
 
 // stepDone runs what follows when op is the phase's own request.
 func (m *machine) stepDone(op Op, p Phase, then func()) {
-	if m.Phase == p && m.step.op == op {
+	if m.Phase == p && m.step.is(op) {
 		m.step = request{}
 		then()
 	}
@@ -170,7 +172,7 @@ func (m *machine) readRecord() {
 // failed sends a request that met an error again, a little later.
 func (m *machine) failed(op Op) {
 	for _, r := range []*request{&m.read, &m.write, &m.step} {
-		if r.op == op && r.open() {
+		if r.is(op) {
 			r.again = m.v.Now + m.pause(r.tries)
 		}
 	}
@@ -181,8 +183,10 @@ func (m *machine) pause(tries int) time.Duration {
 	return min(50*time.Millisecond<<min(tries, 8), m.v.AnswerWait)
 }
 
-// tick sends again what got no answer and keeps the claim.
+// tick keeps the claim, and sends again what got no answer: in this order, because no delete may leave under a claim
+// that is not believed in any more.
 func (m *machine) tick() {
+	m.keepClaim()
 	now := m.v.Now
 	if m.read.open() && now >= m.read.again {
 		// A new number and a new time: an answer to the old one may be older than it looks.
@@ -204,7 +208,6 @@ func (m *machine) tick() {
 		m.step.again = now + m.v.AnswerWait
 		m.sendStep()
 	}
-	m.keepClaim()
 }
 
 // sendStep sends the phase's own request, the first time or again.

@@ -88,8 +88,15 @@ func (m *machine) move() {
 	m.enter(Moving)
 }
 
-// remove deletes the job: the record that it is done, and the release of the claim.
-func (m *machine) remove() { m.enter(Settling) }
+// remove deletes the job: the record that it is done, and the release of the claim. Under a claim that is not believed
+// in any more nothing is deleted: a holder whose loop stood still for a while looks at its record first.
+func (m *machine) remove() {
+	if m.claimOver() {
+		m.release(0)
+		return
+	}
+	m.enter(Settling)
+}
 
 func (m *machine) deleted() {
 	m.jobs++

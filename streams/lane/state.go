@@ -63,6 +63,9 @@ type request struct {
 
 func (r request) open() bool { return r.op != 0 }
 
+// is says whether op is this request's, and its answer still waited for.
+func (r request) is(op Op) bool { return r.op == op && op != 0 }
+
 // after says what a parked lane does next.
 type after uint8
 
