@@ -221,7 +221,7 @@ func RetryDead(ctx context.Context, js jetstream.JetStream, q subjects.Queue, f 
 		if err != nil {
 			return moved, explain(op, q, err)
 		}
-		if _, _, err := send(ctx, js.Conn(), op, q, revived(q, m, d)); errors.Is(err, ErrTooLarge) {
+		if _, err := send(ctx, js.Conn(), op, q, revived(q, m, d)); errors.Is(err, ErrTooLarge) {
 			return moved, problem.New(op, fmt.Errorf("with the id that a retry adds: %w", err),
 				fmt.Sprintf("raise the queue's limit a little, for as long as this takes: coordinator queue edit %s --max-job-size …", q))
 		} else if err != nil {

@@ -2,15 +2,12 @@ package streams
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/subjects"
@@ -33,12 +30,6 @@ type PublishOptions struct {
 	IfIdle bool
 }
 
-const (
-	// A leader that is being elected answers nobody, just as an unknown queue does; so ask again before saying so.
-	publishTries = 3
-	publishPause = 250 * time.Millisecond
-)
-
 // Publish stores one job and returns its sequence; duplicate says that a job with this id was stored before, as that
 // sequence. When it returns nil the job is stored as safely as the queue's replicas are.
 //
@@ -46,19 +37,27 @@ const (
 // names. After any other error, a lost connection or a context that ended, the job may have been stored: publish it
 // again with the same ID.
 func Publish(ctx context.Context, nc *nats.Conn, q subjects.Queue, e subjects.Entity, o PublishOptions) (seq uint64, duplicate bool, err error) {
-	op := fmt.Sprintf("publish to %s for %s", q, e)
-	msg, err := o.message(op, q, e)
+	op := publishing(q, e)
+	msg, err := o.message(op, nc, q, e)
 	if err != nil {
 		return 0, false, err
 	}
-	if err := checkSize(op, nc, msg); err != nil {
-		return 0, false, err
-	}
-	return send(ctx, nc, op, q, msg)
+	ack, err := send(ctx, nc, op, q, msg)
+	return ack.Seq, ack.Duplicate, err
 }
 
-// message builds the message, and refuses what would make it an invalid job, or something else than was meant.
-func (o PublishOptions) message(op string, q subjects.Queue, e subjects.Entity) (*nats.Msg, error) {
+func publishing(q subjects.Queue, e subjects.Entity) string {
+	return fmt.Sprintf("publish to %s for %s", q, e)
+}
+
+// Message is the message that publishes a job, for those who publish many without waiting for each one's answer; the
+// answers are read by ReadAnswer. It refuses what would make the job invalid, too large, or something else than was
+// meant. Errors are ErrOption, ErrTooLarge, and what subjects says of names.
+func (o PublishOptions) Message(nc *nats.Conn, q subjects.Queue, e subjects.Entity) (*nats.Msg, error) {
+	return o.message(publishing(q, e), nc, q, e)
+}
+
+func (o PublishOptions) message(op string, nc *nats.Conn, q subjects.Queue, e subjects.Entity) (*nats.Msg, error) {
 	if _, err := subjects.ParseQueue(string(q)); err != nil {
 		return nil, err
 	}
@@ -111,64 +110,5 @@ func (o PublishOptions) message(op string, q subjects.Queue, e subjects.Entity) 
 	if _, err := subjects.ReadJobHeader(q, 0, msg.Header); err != nil {
 		return nil, problem.New(op, fmt.Errorf("%w: %w", ErrOption, err), problem.Hint(err))
 	}
-	return msg, nil
-}
-
-// send publishes a message to a queue's jobs and reads the answer.
-func send(ctx context.Context, nc *nats.Conn, op string, q subjects.Queue, msg *nats.Msg) (seq uint64, duplicate bool, err error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	var answer *nats.Msg
-	for try := 1; ; try++ {
-		answer, err = nc.RequestMsgWithContext(ctx, msg)
-		if !errors.Is(err, nats.ErrNoResponders) {
-			break
-		}
-		if try == publishTries {
-			return 0, false, unknownQueue(op, q)
-		}
-		timer := time.NewTimer(publishPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return 0, false, unknownQueue(op, q)
-		}
-	}
-	if err != nil {
-		return 0, false, explain(op, q, err)
-	}
-	var ack struct {
-		Stream    string              `json:"stream"`
-		Seq       uint64              `json:"seq"`
-		Duplicate bool                `json:"duplicate"`
-		Error     *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(answer.Data, &ack); err != nil || ack.Error == nil && ack.Stream != q.JobsStream() {
-		return 0, false, problem.New(op, fmt.Errorf("%w: something else than its stream answers on %s", ErrUnknownQueue, msg.Subject),
-			fmt.Sprintf("see what has that subject: nats stream ls; make the queue with: coordinator queue add %s", q))
-	}
-	if ack.Error != nil {
-		return 0, false, publishError(op, q, ack.Error)
-	}
-	return ack.Seq, ack.Duplicate, nil
-}
-
-// publishError says what a refusal means. One code stands for every failure to store, so its text is looked at.
-func publishError(op string, q subjects.Queue, e *jetstream.APIError) error {
-	switch e.ErrorCode {
-	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
-		return problem.New(op, ErrLaneBusy, fmt.Sprintf("see what is there: coordinator lane info %s …", q))
-	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return problem.New(op, fmt.Errorf("%w: %s", ErrTooLarge, e.Description),
-			fmt.Sprintf("%s; the queue's limit is max_job_size in: coordinator queue info %s --json", smaller, q))
-	case codeStoreFailed:
-		if e.Description == "maximum messages exceeded" || e.Description == "maximum bytes exceeded" {
-			return problem.New(op, fmt.Errorf("%w: %s", ErrQueueFull, e.Description),
-				fmt.Sprintf("add workers, or raise its limit: coordinator queue edit %s --max-bytes …", q))
-		}
-	case codeInsufficientResources, codeAccountResources, codeStorageExceeded, codeMemoryExceeded:
-		return problem.New(op, fmt.Errorf("%w: JetStream has no room left: %w", ErrQueueFull, e), "give the server or the account more storage, or empty other streams")
-	}
-	return explain(op, q, e)
+	return msg, checkSize(op, nc, msg)
 }

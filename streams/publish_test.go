@@ -178,3 +178,47 @@ func TestFullQueueRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Who publishes many at once reads the answers as they come.
+func TestMessageAndReadAnswer(t *testing.T) {
+	js := natstest.Start(t).JetStream()
+	makeQueue(t, js, ci, func(p *streams.Policy) { p.MaxMsgs = 1 })
+	nc := js.Conn()
+	answers := make(chan *nats.Msg, 1)
+	inbox := nc.NewInbox()
+	if _, err := nc.ChanSubscribe(inbox, answers); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(q subjects.Queue, o streams.PublishOptions) (streams.Ack, error) {
+		t.Helper()
+		msg, err := o.Message(nc, q, entity(t, "build.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg.Reply = inbox
+		if err := nc.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case m := <-answers:
+			return streams.ReadAnswer(q, m)
+		case <-within(t).Done():
+			t.Fatal("no answer")
+			return streams.Ack{}, nil
+		}
+	}
+	for _, want := range []streams.Ack{{Seq: 1}, {Seq: 1, Duplicate: true}} {
+		if got, err := ask(ci, streams.PublishOptions{ID: "a"}); err != nil || got != want {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if _, err := ask(ci, streams.PublishOptions{ID: "b"}); !errors.Is(err, streams.ErrQueueFull) || !strings.Contains(problem.Hint(err), "--max-msgs") {
+		t.Errorf("%v\n%s", err, problem.Hint(err))
+	}
+	if _, err := ask("none", streams.PublishOptions{}); !errors.Is(err, streams.ErrUnknownQueue) || !errors.Is(err, nats.ErrNoResponders) || !strings.Contains(problem.Hint(err), "queue add none") {
+		t.Errorf("%v\n%s", err, problem.Hint(err))
+	}
+	if _, err := (streams.PublishOptions{Kind: "a b"}).Message(nc, ci, entity(t, "build.1")); !errors.Is(err, streams.ErrOption) {
+		t.Error(err)
+	}
+}

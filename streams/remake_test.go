@@ -23,7 +23,7 @@ func TestAQueueMadeAnewIsEmpty(t *testing.T) {
 	js := natstest.Start(t).JetStream()
 	ctx := within(t)
 	back := 0
-	for range 60 {
+	for range 40 {
 		makeQueue(t, js, ci, func(p *streams.Policy) { p.Storage = streams.StorageFile })
 		for _, name := range []string{"JOBS_ci", "TURNS_ci", "CLAIMS_ci", "DEAD_ci", "SCHEDULE_ci", "KV_LANES_ci"} {
 			if state := stream(t, js, name).State; state.Msgs > 0 || name != "CLAIMS_ci" && state.LastSeq > 0 {
@@ -141,7 +141,7 @@ func TestManyMakersMakeOneQueue(t *testing.T) {
 	js := s.JetStream()
 	ctx := within(t)
 	p := streams.DefaultPolicy()
-	for round := range 20 {
+	for round := range 8 {
 		var done sync.WaitGroup
 		for range 4 {
 			own := s.JetStream()

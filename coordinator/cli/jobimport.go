@@ -2,18 +2,15 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/seriatim/seriatim/coordinator/importer"
@@ -78,9 +75,12 @@ func (a *App) importJobs(ctx context.Context, s *session, q subjects.Queue, in i
 	}
 	start := a.Now()
 	o := importer.Options{
-		Conn:    s.nc,
-		Make:    func(l importer.Line) (*nats.Msg, string, error) { return importMessage(s.nc, q, l) },
-		Answer:  func(m *nats.Msg) (bool, error) { return importAnswer(q, m) },
+		Conn: s.nc,
+		Make: func(l importer.Line) (*nats.Msg, string, error) { return importMessage(s.nc, q, l) },
+		Answer: func(m *nats.Msg) (bool, error) {
+			ack, err := streams.ReadAnswer(q, m)
+			return ack.Duplicate, err
+		},
 		MaxLine: int(max(leastLine, 2*s.nc.MaxPayload()+64<<10)),
 		Timeout: max(s.timeout, 10*time.Second),
 	}
@@ -172,67 +172,15 @@ func importMessage(nc *nats.Conn, q subjects.Queue, l importer.Line) (*nats.Msg,
 	if err != nil {
 		return nil, "", err
 	}
-	lane := e.Token()
-	msg := &nats.Msg{Subject: q.Job(lane), Data: l.Data, Header: nats.Header{}}
+	o := streams.PublishOptions{Kind: l.Kind, ID: l.ID, Data: l.Data, MaxAttempts: l.MaxAttempts, Header: make(map[string][]string, len(l.Headers))}
 	for name, value := range l.Headers {
-		lower := strings.ToLower(name)
-		if strings.HasPrefix(lower, "nats-") || strings.HasPrefix(lower, "job-") {
-			return nil, "", fmt.Errorf("%w: header %q is not a publisher's to set: names that begin with Job- or Nats- have keys of their own", streams.ErrOption, name)
-		}
-		if name == "" || strings.ContainsAny(name, ":\r\n") || strings.ContainsAny(value, "\r\n") || lower == "status" || lower == "description" {
-			return nil, "", fmt.Errorf("%w: header %q cannot be sent", streams.ErrOption, name)
-		}
-		msg.Header[name] = []string{value}
-	}
-	for name, value := range map[string]string{subjects.HeaderKind: l.Kind, subjects.HeaderMsgID: l.ID} {
-		if strings.ContainsAny(value, "\r\n") {
-			return nil, "", fmt.Errorf("%w: %s has a line break in it", streams.ErrOption, name)
-		}
-		if value != "" {
-			msg.Header[name] = []string{value}
-		}
+		o.Header[name] = []string{value}
 	}
 	if l.Timeout != "" {
-		d, err := config.ParseDuration(l.Timeout)
-		if err != nil || d == 0 {
+		if o.Timeout, err = config.ParseDuration(l.Timeout); err != nil || o.Timeout == 0 {
 			return nil, "", fmt.Errorf(`%w: "timeout" must be a duration above 0 such as "90s", not %q`, streams.ErrOption, l.Timeout)
 		}
-		msg.Header[subjects.HeaderTimeout] = []string{d.String()}
 	}
-	if l.MaxAttempts > 0 {
-		msg.Header[subjects.HeaderMaxAttempts] = []string{strconv.Itoa(l.MaxAttempts)}
-	}
-	if _, err := subjects.ReadJobHeader(q, 0, msg.Header); err != nil {
-		return nil, "", err
-	}
-	if most := nc.MaxPayload(); most > 0 && int64(msg.Size()-len(msg.Subject)) > most-importRoom(most) {
-		return nil, "", fmt.Errorf("%w: body and headers are %d bytes, and this server takes %d", streams.ErrTooLarge, msg.Size()-len(msg.Subject), most-importRoom(most))
-	}
-	return msg, lane, nil
-}
-
-// importRoom is kept free in a job, because a move (to the dead, back) adds headers.
-func importRoom(most int64) int64 { return min(4<<10, most/8) }
-
-// importAnswer reads JetStream's answer to one publish.
-func importAnswer(q subjects.Queue, m *nats.Msg) (duplicate bool, err error) {
-	if len(m.Data) == 0 {
-		return false, problem.New("publish to "+string(q), fmt.Errorf("%w: %w", streams.ErrUnknownQueue, importer.ErrNobody), "was the queue removed? coordinator queue ls")
-	}
-	var answer struct {
-		Stream    string              `json:"stream"`
-		Duplicate bool                `json:"duplicate"`
-		Error     *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil || answer.Error == nil && answer.Stream != q.JobsStream() {
-		return false, fmt.Errorf("%w: something else than its stream answers", streams.ErrUnknownQueue)
-	}
-	if e := answer.Error; e != nil {
-		if e.Description == "maximum messages exceeded" || e.Description == "maximum bytes exceeded" { // one code has many meanings
-			return false, problem.New("publish to "+string(q), fmt.Errorf("%w: %s", streams.ErrQueueFull, e.Description),
-				fmt.Sprintf("add workers, or raise its limit: coordinator queue edit %s --max-bytes …", q))
-		}
-		return false, fmt.Errorf("the server refused it: %s (code %d)", answer.Error.Description, answer.Error.ErrorCode)
-	}
-	return answer.Duplicate, nil
+	msg, err := o.Message(nc, q, e)
+	return msg, e.Token(), err
 }

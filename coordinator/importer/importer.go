@@ -31,8 +31,8 @@ type Options struct {
 	// Make turns a line into its message and names its lane: messages of one lane keep their order. It runs on the
 	// reader's goroutine.
 	Make func(Line) (msg *nats.Msg, lane string, err error)
-	// Answer reads JetStream's answer to a publish. An error that is ErrNobody is asked about again a few times: a
-	// stream without a leader answers like one that is not there.
+	// Answer reads JetStream's answer to a publish. On an error that is nats.ErrNoResponders the job is published
+	// again a few times: a stream without a leader looks like one that is not there.
 	Answer func(*nats.Msg) (duplicate bool, err error)
 	// MaxLine bounds a line, in bytes.
 	MaxLine int
@@ -72,9 +72,6 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e
 
 // Unwrap gives the cause.
 func (e *LineError) Unwrap() error { return e.Err }
-
-// ErrNobody is what Answer wraps when nobody took the publish.
-var ErrNobody = errors.New("nobody takes these jobs")
 
 // ErrNoAnswer is the cause when a publish was not answered in time, or the connection broke before it was.
 var ErrNoAnswer = errors.New("the server did not answer; the job may be stored or not")
@@ -280,7 +277,7 @@ func (s *sender) answer(m *nats.Msg) {
 	delete(s.flight, id)
 	duplicate, err := s.o.Answer(m)
 	switch {
-	case errors.Is(err, ErrNobody) && f.tries < tries && !s.halted:
+	case errors.Is(err, nats.ErrNoResponders) && f.tries < tries && !s.halted:
 		s.again = append(s.again, f)
 		return
 	case err != nil:

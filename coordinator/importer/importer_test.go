@@ -45,7 +45,7 @@ func options(nc *nats.Conn) Options {
 				Error     *struct{ Description string }
 			}
 			if len(m.Data) == 0 {
-				return false, ErrNobody
+				return false, nats.ErrNoResponders
 			}
 			if err := json.Unmarshal(m.Data, &a); err != nil {
 				return false, fmt.Errorf("%w: %w", errRefused, err)
@@ -177,7 +177,7 @@ func TestNobodyListens(t *testing.T) {
 	srv := natstest.Start(t)
 	got, err := Run(t.Context(), strings.NewReader("{\"entity\":\"a\"}\n{\"entity\":\"b\"}\n"), options(srv.Conn()))
 	var bad *LineError
-	if !errors.As(err, &bad) || !errors.Is(err, ErrNobody) || !bad.Refused || got.Published != 0 || got.FirstMissing != 1 {
+	if !errors.As(err, &bad) || !errors.Is(err, nats.ErrNoResponders) || !bad.Refused || got.Published != 0 || got.FirstMissing != 1 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 }
@@ -191,7 +191,7 @@ func TestNobodyForAMoment(t *testing.T) {
 	var s jetstream.Stream
 	o.Answer = func(m *nats.Msg) (bool, error) {
 		d, err := answer(m)
-		if errors.Is(err, ErrNobody) && s == nil {
+		if errors.Is(err, nats.ErrNoResponders) && s == nil {
 			s = stream(t, js, jetstream.StreamConfig{})
 		}
 		return d, err
