@@ -20,6 +20,7 @@ type child struct {
 	work    sync.WaitGroup // reader and writer
 	isReady chan struct{}  // closed by the reader at the first `ready`
 	idle    chan struct{}  // holds one: the child is stopping and has no jobs
+	wornOut chan error     // holds one: it is to be recycled, and why
 	broken  chan error     // holds one of each goroutine: its end of the protocol is over, and why
 
 	// Guarded by the pool's mu.
@@ -29,11 +30,18 @@ type child struct {
 	stopping bool
 	reason   error // why it was taken out of service
 	ours     bool  // the reason is not the child's fault
+	leaving  error // why it finishes its jobs and goes, while nothing worse has happened
+	worn     error // why it is being recycled
+	given    bool  // it has had a job
+	served   uint64
+	maxJobs  uint64 // 0 for any number
 	readyAt  time.Time
+	lineage
 }
 
-// launch starts a child with its pipes and goroutines in a place of the pool. They end by finish.
-func (p *childPool) launch(place int) (*child, error) {
+// launch starts a child with its pipes and goroutines in a place of the pool; before is the child whose place it is to
+// take when it is ready, nil when the place is empty. They end by finish.
+func (p *childPool) launch(place int, before *child) (*child, error) {
 	var fds pipes
 	fail := func(err error) (*child, error) {
 		fds.closeAll()
@@ -65,11 +73,15 @@ func (p *childPool) launch(place int) (*child, error) {
 	fds.closeTheirs()
 	c := &child{
 		group: watchGroup(proc, mark, p.cfg.EmptyWait), out: newOutbox(orders), answers: answers,
-		isReady: make(chan struct{}), idle: make(chan struct{}, 1), broken: make(chan error, 2),
-		state: ChildStarting, calls: map[uint64]*call{},
+		isReady: make(chan struct{}), idle: make(chan struct{}, 1), wornOut: make(chan error, 1), broken: make(chan error, 2),
+		state: ChildStarting, calls: map[uint64]*call{}, maxJobs: p.cfg.Recycle.jobs(),
+		lineage: lineage{place: place, before: before},
+	}
+	if before != nil {
+		c.turn = sync.OnceFunc(func() { <-p.recycling })
 	}
 	p.mu.Lock()
-	p.places[place] = c
+	p.enter(c)
 	p.mu.Unlock()
 	p.event(Event{PID: c.group.pid, Kind: EventStarted})
 	c.logs = readLogs(stdout, stderr, LogLine{Pool: p.cfg.Name, PID: c.group.pid}, p.cfg.Log)
@@ -109,21 +121,26 @@ func (p *childPool) ready(c *child, a frames.Answer) {
 		return
 	}
 	c.state, c.capacity, c.readyAt = ChildReady, min(a.Concurrency, p.cfg.Concurrency), time.Now()
+	old := p.takeOver(c)
 	p.serve()
 	p.mu.Unlock()
 	close(c.isReady)
 	p.event(Event{PID: c.group.pid, Kind: EventReady})
 	p.slots.tell(p.Slots)
+	if old != nil {
+		c.turn()
+		p.leave(old, old.worn)
+	}
 }
 
 // stop tells a child to finish what runs. It reports whether the child was ready for such words.
 func (p *childPool) stop(c *child) (ready bool) {
 	p.mu.Lock()
 	ready = !c.readyAt.IsZero()
-	c.stopping, c.capacity, c.state = true, 0, ChildStopping
-	if ready {
+	if ready && !c.stopping {
 		c.out.stop()
 	}
+	c.stopping, c.capacity, c.state = true, 0, ChildStopping
 	c.tellIdle()
 	p.mu.Unlock()
 	p.slots.tell(p.Slots)
@@ -157,12 +174,16 @@ func (p *childPool) finish(c *child) error {
 	_ = c.answers.f.Close()
 	last := c.logs.finish()
 	exit := c.group.exitError(last)
+	p.killedByKernel(c, exit)
 
 	p.mu.Lock()
 	calls := c.calls
 	c.calls = nil
 	if !empty {
 		c.state = ChildStuck
+	}
+	if c.reason == nil && exit == nil && c.leaving != nil && len(calls) == 0 {
+		c.reason, c.ours = c.leaving, true
 	}
 	reason, ours := c.reason, c.ours
 	p.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/lifecycle/frames"
+	"github.com/seriatim/seriatim/lifecycle/memory"
 )
 
 // Mode is how a pool runs its jobs.
@@ -49,16 +50,22 @@ type Config struct {
 	EmptyWait time.Duration
 	// Restart says how fast children that died are started again.
 	Restart Restart
+	// Memory limits what each process may use, with all that it starts.
+	Memory MemoryLimits
+	// Recycle replaces children that have worked long enough. ModePool.
+	Recycle Recycle
 	// Frames bounds what a child may send.
 	Frames frames.Limits
 
 	// Log gets what the processes print, line by line. It is called from one goroutine per stream of each process; while
 	// it blocks, that process blocks on its next write.
 	Log func(LogLine)
-	// OnEvent gets what happens to children. It is called from the child's own goroutine.
+	// OnEvent gets what happens to children. It is called from the child's own goroutine, or the memory guard's.
 	OnEvent func(Event)
 	// OnProgress gets the progress frames of running jobs, called from the child's own goroutine.
 	OnProgress func(Job, Progress)
+
+	procRoot, procSelf string // the process table, and this process in it
 }
 
 // Restart is the backoff between two lives of a child, with jitter. Children that were killed here, for a job's timeout
@@ -111,9 +118,17 @@ func (c *Config) check() error {
 	for name, d := range map[string]time.Duration{
 		"kill_after": c.KillAfter, "ready_timeout": c.ReadyTimeout, "slot_wait": c.SlotWait, "empty_wait": c.EmptyWait,
 		"restart.min": c.Restart.Min, "restart.max": c.Restart.Max, "restart.reset": c.Restart.Reset,
+		"memory.check": c.Memory.Check, "recycle.max_age": c.Recycle.MaxAge,
 	} {
 		bad(d < 0, "%s is %v, less than 0", name, d)
 	}
+	if err := c.Memory.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	for name, share := range map[string]float64{"memory.jitter": c.Memory.Jitter, "recycle.jitter": c.Recycle.Jitter} {
+		bad(!(share >= 0 && share <= 1), "%s is %v, not between 0 and 1", name, share)
+	}
+	bad(c.Recycle.MaxJobs < 0, "recycle.max_jobs is %d, less than 0", c.Recycle.MaxJobs)
 	return errors.Join(errs...)
 }
 
@@ -130,7 +145,15 @@ func (c *Config) fill() {
 	or(&c.Restart.Min, 250*time.Millisecond)
 	or(&c.Restart.Max, 30*time.Second)
 	or(&c.Restart.Reset, 10*time.Second)
+	or(&c.Memory.Check, 3*time.Second)
+	c.Memory.KillAfter = c.KillAfter
+	if c.Mode == ModeExec {
+		c.Memory.Mode = memory.Daemon // after a job there is nothing left to look at
+	}
 	c.Restart.Max = max(c.Restart.Max, c.Restart.Min)
+	if c.procRoot == "" {
+		c.procRoot, c.procSelf = "/proc", "/proc/self"
+	}
 	c.Processes, c.Concurrency = max(1, c.Processes), max(1, c.Concurrency)
 	if c.Log == nil {
 		c.Log = func(LogLine) {}

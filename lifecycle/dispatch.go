@@ -20,6 +20,7 @@ type call struct {
 	at      int64         // where its frame begins in the child's stream
 	verdict Cause         // set when this very job is being ended
 	why     string
+	grown   int64 // its share, in bytes, of what the child grew while it ran
 }
 
 // Run gives the job to the ready child with the most free slots.
@@ -62,7 +63,7 @@ func (p *childPool) freest() (best *child) {
 // place hands the call's job to the child; mu is held.
 func (p *childPool) place(cl *call, c *child) {
 	cl.child = c
-	c.calls[cl.run] = cl
+	c.calls[cl.run], c.given = cl, true
 	j := &cl.job
 	cl.at = c.out.job(&frames.Job{
 		Run: cl.run, Queue: j.Queue, Entity: j.Entity, Kind: j.Kind, ID: j.ID, Seq: j.Seq, Fence: j.Fence,
@@ -239,12 +240,17 @@ func (p *childPool) over(c *child, a frames.Answer) {
 	}
 	delete(c.calls, a.Run)
 	r := cl.result(a)
+	c.served++
+	if why := c.isWorn(); why != nil {
+		c.wornOut <- why
+	}
 	if len(p.waiting) > 0 {
 		p.serve()
 	}
 	c.tellIdle()
 	p.mu.Unlock()
 	cl.done <- r
+	p.guard.jobEnded()
 }
 
 // result is what an answer means. What a job says about itself counts, except that a failure after we began to end it

@@ -24,7 +24,7 @@ type LogLine struct {
 // MaxLine is the longest piece of a process's output that is handed on as one line, in bytes.
 const MaxLine = 8 << 10
 
-// EventKind says what happened to a child of a ModePool.
+// EventKind says what happened to a child of a ModePool, or to the pool's guard.
 type EventKind string
 
 // What happens to children.
@@ -36,6 +36,12 @@ const (
 	EventExited      EventKind = "exited"       // its group is gone; Err says why, nil after a stop and exit code 0
 	EventStuck       EventKind = "stuck"        // it was killed, but its group cannot be shown to be empty
 	EventRestarting  EventKind = "restarting"   // the next one is started in Wait
+	EventReplacing   EventKind = "replacing"    // the next one is started, and this one ended when that is ready; Err says why
+
+	// Of processes of a ModeExec, too.
+	EventOverMemory  EventKind = "over memory"   // it uses too much and is being ended: Err is a *MemoryError
+	EventLimitTooLow EventKind = "limit too low" // it would be ended, but another one was a short while ago: the same
+	EventUnguarded   EventKind = "not guarded"   // memory cannot be read: limits are not kept. Err says why
 )
 
 // Event is something that happened to a child of a pool.

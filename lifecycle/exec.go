@@ -29,11 +29,12 @@ type execPool struct {
 	stopping bool
 	path     string
 	launcher *launcher
-	running  map[*group]struct{}
+	running  map[*group]*execRun
+	guard    *guard // nil without memory limits
 }
 
 func newExecPool(cfg Config) *execPool {
-	p := &execPool{cfg: cfg, free: make(chan struct{}, cfg.Concurrency), stopper: newStopper(), running: map[*group]struct{}{}}
+	p := &execPool{cfg: cfg, free: make(chan struct{}, cfg.Concurrency), stopper: newStopper(), running: map[*group]*execRun{}}
 	for range cfg.Concurrency {
 		p.free <- struct{}{}
 	}
@@ -52,6 +53,7 @@ func (p *execPool) Start(context.Context) error {
 		return problem.New("start pool "+p.cfg.Name, err, "")
 	}
 	p.started, p.path, p.env, p.launcher = true, path, p.cfg.baseEnv(), newLauncher()
+	p.guard = guardPool(&p.cfg, p, p.event)
 	p.mu.Unlock()
 	p.slots.tell(p.Slots)
 	return nil
@@ -67,6 +69,7 @@ func (p *execPool) Stop(ctx context.Context) {
 		p.slots.tell(p.Slots)
 		go func() { // ends when the last job's group is gone, which Stop waits for
 			p.runs.Wait()
+			p.guard.stop()
 			if p.launcher != nil {
 				p.launcher.stop()
 			}
@@ -94,7 +97,7 @@ func (p *execPool) Children() []ChildInfo {
 	defer p.mu.Unlock()
 	children := make([]ChildInfo, 0, len(p.running))
 	for g := range p.running {
-		info := ChildInfo{PID: g.pid, Pool: p.cfg.Name, State: ChildBusy, RSSBytes: rssBytes(g.pid), Jobs: 1}
+		info := ChildInfo{PID: g.pid, Pool: p.cfg.Name, State: ChildBusy, RSSBytes: rssBytes(g.pid), TreeBytes: p.guard.size(g.pid), Jobs: 1}
 		if isClosed(g.overdue) {
 			info.State, info.Jobs = ChildStuck, 0
 		}
@@ -179,15 +182,20 @@ func (p *execPool) run(ctx context.Context, j *Job) (Result, *group) {
 		return notStarted(err.Error()), nil
 	}
 	p.mu.Lock()
-	p.running[g] = struct{}{}
+	run := newExecRun(g)
+	p.running[g] = run
 	p.mu.Unlock()
 
 	if j.Started != nil {
 		j.Started(g.pid)
 	}
-	verdict, why := p.await(ctx, g, j.Timeout, j.Kill)
+	verdict, why := p.await(ctx, run, j.Timeout, j.Kill)
 	input.close()
-	return execResult(g, verdict, why, output.finish()), g
+	last := output.finish()
+	if exit := g.exitError(""); verdict == 0 && exit != nil && exit.Signal == int(syscall.SIGKILL) && p.guard.kernelKilled() {
+		verdict, why = Memory, (&MemoryError{}).Error()
+	}
+	return execResult(g, verdict, why, last), g
 }
 
 // launch starts the process with its pipes. Standard input is written beside the job: it may never read.
@@ -222,7 +230,8 @@ func (p *execPool) launch(env []string, j *Job) (*group, *logs, *body, error) {
 }
 
 // await waits for the group and ends it early when it must. The verdict is 0 when the process ended by itself.
-func (p *execPool) await(ctx context.Context, g *group, limit time.Duration, now <-chan struct{}) (verdict Cause, why string) {
+func (p *execPool) await(ctx context.Context, run *execRun, limit time.Duration, now <-chan struct{}) (verdict Cause, why string) {
+	g := run.group
 	var timeout <-chan time.Time
 	if limit > 0 {
 		timer := time.NewTimer(limit)
@@ -230,14 +239,15 @@ func (p *execPool) await(ctx context.Context, g *group, limit time.Duration, now
 		timeout = timer.C
 	}
 	done, term, kill := ctx.Done(), p.stopper.term, p.stopper.kill
-	end := func(cause Cause, reason string, now bool) {
+	grace := p.cfg.KillAfter
+	end := func(cause Cause, reason string, grace time.Duration) { // without a grace KILL comes at once
 		if verdict == 0 && !g.leaderIsOver() {
 			verdict, why = cause, reason
 		}
-		if now {
-			g.kill()
+		if grace > 0 {
+			g.terminate(grace)
 		} else {
-			g.terminate(p.cfg.KillAfter)
+			g.kill()
 		}
 	}
 	for {
@@ -248,20 +258,26 @@ func (p *execPool) await(ctx context.Context, g *group, limit time.Duration, now
 			return verdict, why
 		case <-timeout:
 			timeout = nil
-			end(TimedOut, "timed out after "+limit.String(), false)
+			end(TimedOut, "timed out after "+limit.String(), grace)
+		case o := <-run.orders:
+			end(Memory, o.why.Error(), o.wait)
 		case <-done:
 			done = nil
 			cause := context.Cause(ctx)
-			end(Interrupted, cause.Error(), errors.Is(cause, ErrKillNow))
+			if errors.Is(cause, ErrKillNow) {
+				end(Interrupted, cause.Error(), 0)
+			} else {
+				end(Interrupted, cause.Error(), grace)
+			}
 		case <-now:
 			now = nil
-			end(Interrupted, ErrKillNow.Error(), true)
+			end(Interrupted, ErrKillNow.Error(), 0)
 		case <-term:
 			term = nil
-			end(Interrupted, ErrStopped.Error(), false)
+			end(Interrupted, ErrStopped.Error(), grace)
 		case <-kill:
 			kill = nil
-			end(Interrupted, ErrStopped.Error(), true)
+			end(Interrupted, ErrStopped.Error(), 0)
 		}
 	}
 }
@@ -325,4 +341,10 @@ func (b *body) close() {
 	if b.written != nil {
 		<-b.written
 	}
+}
+
+// event tells what happened to a process, or to the guard.
+func (p *execPool) event(e Event) {
+	e.Pool = p.cfg.Name
+	p.cfg.OnEvent(e)
 }

@@ -26,6 +26,7 @@ type group struct {
 	mu        sync.Mutex
 	reaped    bool
 	ending    bool
+	killAt    time.Time // with killTimer
 	killTimer *time.Timer
 	overTimer *time.Timer
 
@@ -91,15 +92,23 @@ func (g *group) startOverdue() {
 	}
 }
 
-// terminate sends TERM to the group now and KILL after a grace. The second call does nothing. A stopped process gets its
-// TERM by the CONT.
+// terminate sends TERM to the group now and KILL after a grace. Another call can only shorten the grace. A stopped process
+// gets its TERM by the CONT.
 func (g *group) terminate(grace time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.reaped || g.ending {
+	due := time.Now().Add(grace)
+	if g.reaped {
 		return
 	}
-	g.ending = true
+	if g.ending {
+		if g.killTimer != nil && due.Before(g.killAt) && g.killTimer.Stop() {
+			g.killAt = due
+			g.killTimer.Reset(grace)
+		}
+		return
+	}
+	g.ending, g.killAt = true, due
 	_ = syscall.Kill(-g.pid, syscall.SIGTERM)
 	_ = syscall.Kill(-g.pid, syscall.SIGCONT)
 	g.killTimer = time.AfterFunc(grace, g.kill)

@@ -72,9 +72,12 @@ const (
 	// NotStarted is a job that no process has seen: nothing could be started, no child was ready, or the child died
 	// before it read the frame.
 	NotStarted
+	// Memory is a job whose process was ended because it used too much memory: by the guard, or by the kernel. Of several
+	// jobs in one child it is the one during which the child grew most; the others are Interrupted.
+	Memory
 )
 
-var causeNames = [...]string{"none", "done", "failed", "failed for good", "timed out", "crashed", "interrupted", "not started"}
+var causeNames = [...]string{"none", "done", "failed", "failed for good", "timed out", "crashed", "interrupted", "not started", "memory"}
 
 // String is the cause in words, for logs.
 func (c Cause) String() string {
@@ -164,6 +167,8 @@ type ChildInfo struct {
 	State ChildState
 	// RSSBytes is the resident memory of the leader alone; 0 when it cannot be read.
 	RSSBytes int64
+	// TreeBytes is the memory of all that it started, too, as the memory guard saw it last; 0 without one.
+	TreeBytes int64
 	// Jobs is how many jobs it has now.
 	Jobs int
 }

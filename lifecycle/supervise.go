@@ -1,26 +1,32 @@
 package lifecycle
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 )
 
-// supervise keeps one place of the pool filled until Stop. It is the only goroutine that starts the place's children
-// and that ends their lives in the pool's books.
-func (p *childPool) supervise(place int) {
-	wait := backoff.NewExponentialBackOff(
+// newBackoff is the wait between the lives of a place's children.
+func (p *childPool) newBackoff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(p.cfg.Restart.Min), backoff.WithMaxInterval(p.cfg.Restart.Max),
 		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0),
 	)
+}
+
+// keep keeps one place of the pool filled until Stop, or until a successor's goroutine does (recycle.go). It is the only
+// goroutine that starts children in an empty place.
+func (p *childPool) keep(place int, wait backoff.BackOff) {
 	for !isClosed(p.stopper.asked) {
-		c, err := p.launch(place)
+		c, err := p.launch(place, nil)
 		if err != nil {
 			p.event(Event{Kind: EventStartFailed, Err: err})
 		} else {
-			ours := p.live(place, c)
+			ours, fate := p.live(c)
+			if fate == replaced {
+				return
+			}
 			if c.lastedFor(p.cfg.Restart.Reset) {
 				wait.Reset()
 			}
@@ -52,8 +58,12 @@ func (p *childPool) pause(d time.Duration) {
 }
 
 // live is a child's life: it returns when its group is gone. A child that cannot be shown to be gone keeps its place
-// until it is, or until Stop. It reports whether the life was ended for a reason of ours.
-func (p *childPool) live(place int, c *child) (ours bool) {
+// until it is, or until Stop. It reports whether the life was ended for a reason of ours, so that no time need pass
+// before the next one, and what became of the place.
+func (p *childPool) live(c *child) (ours bool, its fate) {
+	if c.turn != nil {
+		defer c.turn()
+	}
 	pid := c.group.pid
 	p.attend(c)
 	err := p.finish(c)
@@ -66,11 +76,12 @@ func (p *childPool) live(place int, c *child) (ours bool) {
 		}
 	}
 	p.mu.Lock()
-	p.places[place] = nil
-	ours = c.ours
+	its = p.crossOut(c)
+	// One that needs more memory than it may have from its start on would otherwise be started over and over.
+	ours = c.ours && (!isMemory(c.reason) || c.lastedFor(p.cfg.Restart.Reset))
 	p.mu.Unlock()
 	p.event(Event{PID: pid, Kind: EventExited, Err: err})
-	return ours
+	return ours, its
 }
 
 // attend answers what happens during a child's life, until its group is gone or overdue. A case that has happened is
@@ -78,6 +89,7 @@ func (p *childPool) live(place int, c *child) (ours bool) {
 //
 //	not ready in time, garbage, newer protocol   KILL, the child's fault
 //	hung up                                      a moment to exit by itself, then TERM and KILL, the child's fault
+//	worn                                         a successor is started; when that is ready, as at Stop
 //	Stop                                         `stop`; with no jobs left, end of file and a moment to exit; TERM, KILL
 //	Stop before it was ready                     TERM, KILL
 //	Stop in haste                                `cancel` for each job and TERM, KILL; or KILL
@@ -87,8 +99,14 @@ func (p *childPool) attend(c *child) {
 	defer readyIn.Stop()
 	late, isReady := readyIn.C, c.isReady
 	asked, term, kill := p.stopper.asked, p.stopper.term, p.stopper.kill
-	var leave <-chan time.Time
+	var leave, aged <-chan time.Time
 	var leaveWhy error
+	leaveOurs := false
+	worn := c.wornOut
+	recycle := func(why error) {
+		worn, aged = nil, nil
+		p.lines.Go(func() { p.succeed(c, why) })
+	}
 	for {
 		select {
 		case <-g.gone:
@@ -97,6 +115,15 @@ func (p *childPool) attend(c *child) {
 			return
 		case <-isReady:
 			isReady, late = nil, nil
+			if age := p.cfg.Recycle.age(); age > 0 {
+				timer := time.NewTimer(age)
+				defer timer.Stop()
+				aged = timer.C
+			}
+		case <-aged:
+			recycle(fmt.Errorf("%w: %v old", ErrRecycled, p.cfg.Recycle.MaxAge))
+		case why := <-worn:
+			recycle(why)
 		case <-late:
 			late = nil
 			p.blame(c, fmt.Errorf("%w within %v", ErrNeverReady, p.cfg.ReadyTimeout))
@@ -115,10 +142,10 @@ func (p *childPool) attend(c *child) {
 			}
 		case <-c.idle:
 			c.out.end()
-			leave, leaveWhy = time.After(p.cfg.KillAfter), ErrStopped
+			leave, leaveWhy, leaveOurs = time.After(p.cfg.KillAfter), p.whyLeaving(c), true
 		case <-leave:
 			leave = nil
-			p.retire(c, leaveWhy, errors.Is(leaveWhy, ErrStopped))
+			p.retire(c, leaveWhy, leaveOurs)
 			g.terminate(p.cfg.KillAfter)
 		case <-term:
 			term = nil
@@ -129,6 +156,16 @@ func (p *childPool) attend(c *child) {
 			p.condemn(c, ErrStopped, true)
 		}
 	}
+}
+
+// whyLeaving is why a child is stopping.
+func (p *childPool) whyLeaving(c *child) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.leaving != nil {
+		return c.leaving
+	}
+	return ErrStopped
 }
 
 // blame ends a child that cannot be used, at once.
