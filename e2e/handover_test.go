@@ -69,7 +69,7 @@ func awaitDeath(t *testing.T, pid int) (seen int64) {
 	t.Helper()
 	for end := time.Now().Add(rig.Bound); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
 		now := record.Now()
-		if !lives(pid) {
+		if !fleet.Lives(pid) {
 			return now
 		}
 	}

@@ -96,9 +96,12 @@ func (h *Host) Stop() {
 
 // Kill ends it as a dying host does, and notes the fault.
 func (h *Host) Kill() {
+	h.r.t.Helper()
 	h.gone = true
 	at := record.Now()
-	h.Proc.Kill()
+	if err := h.Proc.KillTree(); err != nil {
+		h.r.t.Fatal(err)
+	}
 	h.r.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
 	h.r.Tail.Killed(h.Name)
 }
@@ -116,7 +119,6 @@ func (h *Host) Signal(s syscall.Signal) {
 
 func (h *Host) end() {
 	if h.Proc != nil {
-		_ = h.Proc.Signal(syscall.SIGCONT)
-		h.Proc.Kill()
+		_ = h.Proc.KillTree() // what outlives it is found by its mark
 	}
 }

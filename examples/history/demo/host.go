@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
@@ -115,11 +114,10 @@ func (h *host) drain(ctx context.Context) error {
 }
 
 // kill ends it as a dying host does: at once, with all its processes.
-func (h *host) kill(ctx context.Context) error {
+func (h *host) kill() error {
 	h.leave()
 	kill := record.Kill{At: record.Now(), Worker: h.w.Name}
-	h.proc.Kill()
-	if err := h.childrenGone(ctx); err != nil {
+	if err := h.proc.KillTree(); err != nil {
 		return err
 	}
 	kill.Until = record.Now()
@@ -135,35 +133,10 @@ func (h *host) kill(ctx context.Context) error {
 	return nil
 }
 
-// childrenGone waits until every process of the worker that ever wrote a record is gone.
-func (h *host) childrenGone(ctx context.Context) error {
-	h.d.mu.Lock()
-	pids := h.d.pids[h.w.Name]
-	delete(h.d.pids, h.w.Name)
-	h.d.mu.Unlock()
-	for end := time.Now().Add(10 * time.Second); ; {
-		for pid := range pids {
-			if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-				delete(pids, pid)
-			}
-		}
-		if len(pids) == 0 {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%d children of worker %s outlived its SIGKILL by 10s", len(pids), h.w.Name)
-		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
 // end ends it for good, however it is.
 func (h *host) end() {
 	if h.proc != nil {
-		_ = h.proc.Signal(syscall.SIGCONT) // a stopped one dies of SIGKILL too, but its children must see it die
-		h.proc.Kill()
+		_ = h.proc.KillTree() // what outlives it is found by its mark
 	}
 	if h.proxy != nil {
 		h.proxy.Close()

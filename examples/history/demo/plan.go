@@ -62,7 +62,7 @@ func deployAndLose(ctx context.Context, d *demo) error {
 		return err
 	}
 	b := d.host("b")
-	if err := b.kill(ctx); err != nil {
+	if err := b.kill(); err != nil {
 		return err
 	}
 	if err := b.start(ctx); err != nil {

@@ -47,7 +47,6 @@ type demo struct {
 	mu    sync.Mutex
 	tail  *fleet.Tail
 	kills []record.Kill
-	pids  map[string]map[int]bool // by worker: what wrote records
 	// dead are jobs that need not finish, because a fault made them dead.
 	dead map[int]bool
 }
@@ -55,7 +54,7 @@ type demo struct {
 // replay runs the whole demo and says whether nothing happened that must not.
 func replay(ctx context.Context, o options) (fine bool, err error) {
 	d := &demo{
-		options: o, begun: time.Now(), pids: map[string]map[int]bool{}, dead: map[int]bool{},
+		options: o, begun: time.Now(), dead: map[int]bool{},
 		screen: &screen{out: os.Stdout, begun: time.Now(), live: !o.plain && isatty.IsTerminal(os.Stdout.Fd())},
 	}
 	if d.dir, err = os.MkdirTemp("", "seriatim-demo-"); err != nil {
@@ -63,12 +62,6 @@ func replay(ctx context.Context, o options) (fine bool, err error) {
 	}
 	defer func() { err = errors.Join(err, d.cleanUp()) }()
 	d.tail = fleet.NewTail(d.path("record"))
-	d.tail.On = func(e record.Event) {
-		if d.pids[e.Worker] == nil {
-			d.pids[e.Worker] = map[int]bool{}
-		}
-		d.pids[e.Worker][e.PID] = true
-	}
 	if err := d.prepare(ctx); err != nil {
 		return false, err
 	}
