@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,8 @@ const (
 	HeaderDeadPublished = "Dead-Published-At"
 	HeaderDeadWorker    = "Dead-Worker"
 	HeaderDeadHistory   = "Dead-History"
+	// HeaderDeadRetry is a random text that becomes part of the id under which the job goes back to its queue.
+	HeaderDeadRetry = "Dead-Retry"
 
 	deadPrefix   = "Dead-"
 	maxDeadText  = 1 << 10
@@ -59,6 +62,7 @@ func DeadMessage(q subjects.Queue, m Message, d Death) *nats.Msg {
 	}
 	out.Header.Set(subjects.HeaderMsgID, subjects.MoveID(q.JobsStream(), m.Seq, d.Attempts))
 	out.Header.Set(HeaderDeadAttempts, strconv.Itoa(d.Attempts))
+	out.Header.Set(HeaderDeadRetry, rand.Text())
 	out.Header.Set(HeaderDeadSeq, strconv.FormatUint(m.Seq, 10))
 	for name, value := range map[string]string{
 		HeaderDeadCause: oneLine(d.Cause, maxDeadShort), HeaderDeadError: oneLine(d.Error, maxDeadText),
@@ -243,7 +247,12 @@ func revived(q subjects.Queue, m Message, d DeadInfo) *nats.Msg {
 	out := nats.NewMsg(q.Job(lane))
 	out.Data = m.Data
 	out.Header = withoutDeath(subjects.StripServer(m.Header))
-	out.Header.Set(subjects.HeaderMsgID, subjects.MoveID(q.DeadStream(), m.Seq, d.Attempts))
+	// "Duplicate" in answer to this id lets the dead job be removed, so no publisher may be able to use it up before.
+	secret := subjects.Get(m.Header, HeaderDeadRetry)
+	if secret == "" { // stored by somebody else
+		secret = strconv.FormatInt(m.Time.UnixNano(), 36)
+	}
+	out.Header.Set(subjects.HeaderMsgID, subjects.SecretMoveID(q.DeadStream(), m.Seq, d.Attempts, secret))
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seriatim/seriatim/internal/natstest"
@@ -115,7 +116,7 @@ func TestDead(t *testing.T) {
 			t.Errorf("a revived job has the header %s", name)
 		}
 	}
-	if got := subjects.Get(again.Header, "Nats-Msg-Id"); got != subjects.MoveID("DEAD_ci", 1, 3) {
+	if got := subjects.Get(again.Header, "Nats-Msg-Id"); !strings.HasPrefix(got, subjects.MoveID("DEAD_ci", 1, 3)+".") {
 		t.Errorf("it was moved as %s", got)
 	}
 	waitTurns(t, js, ci, 3)
@@ -160,7 +161,7 @@ func TestRetryDeadIsIdempotent(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The half of a call that was cut off.
-	if _, err := js.Publish(within(t), "jobs.ci.build.0", m.Data, jetstream.WithMsgID(subjects.MoveID("DEAD_ci", 1, 1))); err != nil {
+	if _, err := js.Publish(within(t), "jobs.ci.build.0", m.Data, jetstream.WithMsgID(subjects.SecretMoveID("DEAD_ci", 1, 1, m.Header["Dead-Retry"][0]))); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := streams.RetryDead(within(t), js, ci, streams.DeadFilter{}); n != 2 || err != nil {
@@ -168,6 +169,49 @@ func TestRetryDeadIsIdempotent(t *testing.T) {
 	}
 	if jobs, err := streams.ListJobs(within(t), js, ci, streams.JobFilter{}); err != nil || len(jobs) != 2 {
 		t.Fatal(jobs, err)
+	}
+}
+
+// A publisher that uses up the ids of moves that may come does not get jobs lost.
+func TestRetryDeadUnderForgedIDs(t *testing.T) {
+	js := natstest.Start(t).JetStream()
+	makeQueue(t, js, ci)
+	for i := range uint64(2) {
+		seq, _, err := publish(t, js, ci, "build.1", streams.PublishOptions{Data: []byte("precious")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		die(t, js, seq, streams.Death{Cause: "failed", Attempts: 1})
+		m, err := streams.GetMessage(within(t), js, "DEAD_ci", i+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 { // as somebody else may have stored it
+			if was, err := streams.DeleteMessage(within(t), js, "DEAD_ci", m.Seq); !was || err != nil {
+				t.Fatal(was, err)
+			}
+			by := nats.NewMsg(m.Subject)
+			by.Data = m.Data
+			by.Header.Set(streams.HeaderDeadAttempts, "1")
+			if _, err := js.PublishMsg(within(t), by); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for seq := range uint64(5) {
+		for attempt := range 3 {
+			for _, id := range []string{subjects.MoveID("DEAD_ci", seq, attempt), subjects.SecretMoveID("DEAD_ci", seq, attempt, "")} {
+				if _, err := js.Publish(within(t), "jobs.ci.forged.1", nil, jetstream.WithMsgID(id)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if n, err := streams.RetryDead(within(t), js, ci, streams.DeadFilter{}); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	if jobs, err := streams.ListJobs(within(t), js, ci, streams.JobFilter{Entities: []subjects.Entity{entity(t, "build.1")}}); err != nil || len(jobs) != 2 || jobs[0].Size != 8 || jobs[1].Size != 8 {
+		t.Fatalf("%+v %v", jobs, err)
 	}
 }
 

@@ -8,7 +8,8 @@
 //   - A queue is changed only by CreateQueue, EditQueue and DeleteQueue. Settings that differ from the policy are
 //     reported (DriftError, Info.Drift) and never mended in passing.
 //   - A queue of a newer schema is touched by nobody: every function returns ErrNewerSchema.
-//   - A message that moves between streams carries no Nats-* header but the id of its move (subjects.MoveID).
+//   - A message that moves between streams carries no Nats-* header but the id of its move (subjects.MoveID), which
+//     nobody can guess where publishers may write (subjects.SecretMoveID).
 //
 // Failures are returned, never logged: each error wraps one of the kinds below (for errors.Is) in a problem.Error with
 // the operation and a hint. All functions may be called from any goroutine; they hold no state and start none that

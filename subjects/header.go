@@ -132,12 +132,19 @@ func MoveID(stream string, seq uint64, attempt int) string {
 	return movePrefix + stream + "." + strconv.FormatUint(seq, 10) + "." + strconv.Itoa(attempt)
 }
 
+// SecretMoveID is the id of a move into a stream that publishers may write to. One of them could use up an id that it
+// can guess, and the move would be taken for made; so the id ends with a secret, of letters and digits, that stands
+// where publishers cannot read.
+func SecretMoveID(stream string, seq uint64, attempt int, secret string) string {
+	return MoveID(stream, seq, attempt) + "." + secret
+}
+
 const movePrefix = "seriatim."
 
 // isMoveID tells the system's own ids from publishers': they must never be taken for the id of a job.
 func isMoveID(id string) bool {
 	parts := strings.Split(id, ".")
-	if len(parts) != 4 || parts[0]+"." != movePrefix {
+	if len(parts) != 4 && len(parts) != 5 || parts[0]+"." != movePrefix {
 		return false
 	}
 	_, badSeq := strconv.ParseUint(parts[2], 10, 64)

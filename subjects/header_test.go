@@ -128,6 +128,9 @@ func TestStripServer(t *testing.T) {
 }
 
 func TestMoveID(t *testing.T) {
+	if got := SecretMoveID("DEAD_ci", 9, 2, "XY7"); got != "seriatim.DEAD_ci.9.2.XY7" || !isMoveID(got) {
+		t.Errorf("SecretMoveID: %s", got)
+	}
 	if got := MoveID("JOBS_ci", 9, 2); got != "seriatim.JOBS_ci.9.2" || !isMoveID(got) {
 		t.Errorf("%q", got)
 	}
