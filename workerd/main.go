@@ -10,6 +10,7 @@ import (
 
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/internal/version"
+	"github.com/seriatim/seriatim/lifecycle/guardian"
 	"github.com/seriatim/seriatim/workerd/config"
 	"github.com/seriatim/seriatim/workerd/daemon"
 )
@@ -29,9 +30,18 @@ const (
 	exitUsage  = 2
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+// main is two processes on Linux: the guardian, and below it the engine, which is this program once more.
+func main() {
+	link, isEngine, err := guardian.Attach()
+	if err != nil {
+		os.Exit(fail(err, exitUsage))
+	}
+	code := run(os.Args[1:], link, isEngine)
+	link.Leave(code)
+	os.Exit(code)
+}
 
-func run(args []string) int {
+func run(args []string, link *guardian.Link, isEngine bool) int {
 	set := pflag.NewFlagSet("workerd", pflag.ContinueOnError)
 	set.SortFlags = false
 	set.Usage = func() {
@@ -62,7 +72,13 @@ func run(args []string) int {
 	if err != nil {
 		return fail(err, exitUsage)
 	}
-	if err := daemon.Run(cfg); err != nil {
+	if !isEngine {
+		if guardian.Supported {
+			return daemon.Guard(cfg, args, exitUsage)
+		}
+		daemon.Alone(cfg)
+	}
+	if err := daemon.Run(cfg, link); err != nil {
 		if errors.Is(err, daemon.ErrConfig) {
 			return fail(err, exitUsage)
 		}

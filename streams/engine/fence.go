@@ -133,6 +133,19 @@ func (f *fence) each(do func(*run)) {
 	}
 }
 
+// deadlines are all that the fence looks at, taken at one moment.
+func (f *fence) deadlines() (session time.Duration, runs []RunDeadline) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.off {
+		return 0, nil
+	}
+	for r := range f.runs {
+		runs = append(runs, RunDeadline{Queue: r.job.Queue, Fence: r.fence, Until: r.until})
+	}
+	return f.until, runs
+}
+
 func (f *fence) close() {
 	close(f.stop)
 	<-f.done

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
 )
 
 // RunningJob is a job that runs now.
@@ -20,6 +21,19 @@ func (e *Engine) Running() []RunningJob {
 	e.fence.each(func(r *run) { jobs = append(jobs, RunningJob{Job: *r.job, Since: time.Since(r.wall)}) })
 	return jobs
 }
+
+// RunDeadline is until when a job that runs may run.
+type RunDeadline struct {
+	Queue subjects.Queue
+	// Fence names the run within its queue.
+	Fence uint64
+	// Until is the end of its claim, 0 none but the session's.
+	Until time.Duration
+}
+
+// Deadlines are until when the session is believed in, 0 for no session, and what runs, with the ends of its claims, all
+// on the boot clock. The engine itself kills what is past them; they are for a watchdog that watches the engine.
+func (e *Engine) Deadlines() (session time.Duration, runs []RunDeadline) { return e.fence.deadlines() }
 
 // errEnded is returned to who waits for an engine that has ended.
 var errEnded = errors.New("the engine has ended")

@@ -9,6 +9,10 @@
 // What is wrong with the configuration, the server or the queue is returned before any job is taken. A server that is
 // away at the start is waited for. A server that goes away later is waited for too; the engine ends the jobs when its
 // session is over. A stop is bounded: what cannot be handed back by then, the lease hands over.
+//
+// On Linux two processes do this (see lifecycle/guardian): Guard is the top one, Run the engine below it. An engine that
+// loses its guardian kills its jobs, hands back what it can within two seconds and exits. One that follows another gives
+// back what that one held.
 package daemon
 
 import (
@@ -26,6 +30,7 @@ import (
 
 	"github.com/seriatim/seriatim/internal/version"
 	"github.com/seriatim/seriatim/lifecycle"
+	"github.com/seriatim/seriatim/lifecycle/guardian"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/engine"
 	"github.com/seriatim/seriatim/subjects"
@@ -43,14 +48,18 @@ type daemon struct {
 	cfg    *config.Config
 	log    zerolog.Logger
 	id     string
+	link   *guardian.Link // nil without a guardian
+	orphan *lifecycle.Orphans
 	conn   *nats.Conn
 	pools  *lifecycle.Set
+	runs   runs
 	engine *engine.Engine
 }
 
-// Run runs workerd until a signal ends it. It takes over the process's signals.
-func Run(cfg *config.Config) error {
-	d := &daemon{cfg: cfg, log: newLog(cfg.Log), id: cfg.ID}
+// Run runs workerd until a signal ends it, below a guardian or, with a nil link, without. It takes over the process's
+// signals.
+func Run(cfg *config.Config, link *guardian.Link) error {
+	d := &daemon{cfg: cfg, log: newLog(cfg.Log), id: cfg.ID, link: link}
 	if d.id == "" {
 		d.id = streams.NewWorkerID()
 	}
@@ -59,6 +68,14 @@ func Run(cfg *config.Config) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGTTIN, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	if link != nil {
+		var err error
+		if d.orphan, err = lifecycle.Adopt(link.Instance()); err != nil {
+			return err
+		}
+		defer d.orphan.Stop()
+	}
+	link.Listening()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -71,6 +88,12 @@ func Run(cfg *config.Config) error {
 				return err
 			}
 			return d.serve(signals)
+		case <-link.Lost():
+			cancel()
+			if err := <-started; err != nil {
+				return errUnguarded
+			}
+			return d.unguarded()
 		case s := <-signals:
 			if s != syscall.SIGTERM && s != syscall.SIGINT {
 				continue
@@ -96,7 +119,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	for _, key := range d.cfg.NotYet() {
 		d.log.Warn().Str("key", key).Msg("this version reads the setting but does not act on it yet")
 	}
-	d.log.Info().Str("version", version.String()).Int("pid", os.Getpid()).Strs("queues", d.cfg.Queues.Names()).Msg("starting")
+	d.log.Info().Str("version", version.String()).Int("pid", d.link.PID()).Strs("queues", d.cfg.Queues.Names()).Msg("starting")
 
 	if d.pools, err = newPools(d.cfg, d.log); err != nil {
 		return errors.Join(ErrConfig, err)
@@ -131,17 +154,19 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return errors.Join(ErrConfig, err)
 	}
 	d.engine, err = engine.Start(ctx, engine.Options{
-		Conn: d.conn, Queues: queues, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools},
-		Log: d.log, Describe: d.describe,
+		Conn: d.conn, Queues: queues, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
+		Log: d.log, Describe: d.describe, OnHeld: d.note(), Predecessor: d.predecessor(),
 	})
 	if err != nil {
 		d.stopPools()
 		return err
 	}
+	d.runs.watch(d.engine, d.link)
 	d.pools.OnSlots(d.engine.SetSlots)
 	d.engine.SetSlots(d.pools.Slots())
 	if err = d.alone(ctx, js); err != nil {
 		_ = d.engine.Stop(ctx, closed()) // the reason to leave is told already
+		d.runs.close()
 		d.stopPools()
 		return err
 	}

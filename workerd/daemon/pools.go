@@ -38,7 +38,10 @@ func newPools(cfg *config.Config, log zerolog.Logger) (*lifecycle.Set, error) {
 }
 
 // runner lets the engine run jobs in the pools.
-type runner struct{ pools *lifecycle.Set }
+type runner struct {
+	pools *lifecycle.Set
+	runs  *runs
+}
 
 // Serves says whether a pool takes the kind.
 func (r runner) Serves(kind string) bool {
@@ -49,10 +52,13 @@ func (r runner) Serves(kind string) bool {
 // Run runs a job in its kind's pool.
 func (r runner) Run(ctx context.Context, j *engine.Job) lane.Outcome {
 	h := j.Header
+	key := runKey{j.Queue, j.Fence}
+	defer r.runs.ended(key)
 	res := r.pools.Run(ctx, lifecycle.Job{
 		Queue: string(j.Queue), Entity: j.Entity.String(), Type: j.Entity.Type, EntityID: j.Entity.ID,
 		Kind: h.Kind, ID: h.ID, Seq: j.Seq, Fence: j.Fence, Attempt: j.Attempt, Timeout: h.Timeout,
 		Headers: h.Own, Traceparent: h.Traceparent, Body: j.Body, Kill: j.Kill,
+		Started: func(pid int) { r.runs.started(key, pid) },
 	})
 	return outcome(res)
 }
@@ -80,9 +86,12 @@ func outcome(res lifecycle.Result) lane.Outcome {
 // describe adds to the session's record what the engine does not know.
 func (d *daemon) describe(r *streams.SessionRecord) {
 	r.Host, _ = os.Hostname() // an unknown name is shown as none
-	r.PID = os.Getpid()
+	r.PID = d.link.PID()
 	r.Version = version.String()
-	r.RSSBytes = lifecycle.RSS(r.PID)
+	r.RSSBytes = lifecycle.RSS(os.Getpid())
+	if r.PID != os.Getpid() {
+		r.RSSBytes += lifecycle.RSS(r.PID)
+	}
 	for _, c := range d.pools.Children() {
 		r.Children = append(r.Children, streams.ChildRecord{
 			PID: c.PID, Pool: c.Pool, State: string(c.State), RSSBytes: c.RSSBytes, Jobs: c.Jobs,

@@ -13,7 +13,13 @@ var errForced = errors.New("asked to stop a second time")
 
 // serve obeys signals until one of them ends the daemon.
 func (d *daemon) serve(signals <-chan os.Signal) error {
-	for s := range signals {
+	for {
+		var s os.Signal
+		select {
+		case s = <-signals:
+		case <-d.link.Lost():
+			return d.unguarded()
+		}
 		switch s {
 		case syscall.SIGTERM, syscall.SIGINT:
 			d.log.Info().Stringer("signal", s).Dur("timeout", d.cfg.Shutdown.Timeout).Msg("stopping: no further jobs; those that run may finish")
@@ -30,7 +36,6 @@ func (d *daemon) serve(signals <-chan os.Signal) error {
 			d.log.Warn().Msg("this version cannot reload its configuration; restart it to have changes take effect")
 		}
 	}
-	return nil
 }
 
 // stop hands everything back and ends all processes. A second TERM or INT ends the jobs at once.
@@ -59,8 +64,11 @@ wait:
 				d.log.Warn().Stringer("signal", s).Msg("asked a second time: the jobs are ended now")
 				now(errForced)
 			}
+		case <-d.link.Lost():
+			return d.killAll(finished)
 		}
 	}
+	d.runs.close()
 	d.stopPools()
 	d.conn.Close()
 	if err != nil {

@@ -1,0 +1,138 @@
+package guardian
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seriatim/seriatim/lifecycle"
+	"github.com/seriatim/seriatim/lifecycle/proc"
+)
+
+// instance names a guardian for good: its pid and start time, and the pid namespace in which the pid means it. What its
+// engine starts carries that in the environment, so whoever finds such a process knows whether its guardian lives.
+type instance struct {
+	namespace uint64
+	pid       int
+	start     uint64
+}
+
+var errInstance = errors.New("no instance")
+
+func ownInstance() (instance, error) {
+	s, err := proc.Read(os.Getpid())
+	if err != nil {
+		return instance{}, err
+	}
+	ns, err := proc.Namespace(s.PID)
+	return instance{ns, s.PID, s.Start}, err
+}
+
+func (i instance) String() string {
+	return strconv.FormatUint(i.namespace, 10) + "." + strconv.Itoa(i.pid) + "." + strconv.FormatUint(i.start, 10)
+}
+
+// parseInstance reads an instance, or a mark, which has more behind it.
+func parseInstance(text string) (i instance, err error) {
+	parts := strings.Split(text, ".")
+	if len(parts) < 3 {
+		return i, errInstance
+	}
+	var errs [3]error
+	i.namespace, errs[0] = strconv.ParseUint(parts[0], 10, 64)
+	i.pid, errs[1] = strconv.Atoi(parts[1])
+	i.start, errs[2] = strconv.ParseUint(parts[2], 10, 64)
+	return i, errors.Join(errs[:]...)
+}
+
+// gone reports whether this is an instance of the own pid namespace whose guardian does not live any more. In another
+// namespace its pid would mean somebody else.
+func (i instance) gone(own instance) bool {
+	return i.namespace == own.namespace && i != own && !proc.Is(i.pid, i.start)
+}
+
+// sweepRounds bounds a sweep: what spawns faster than it is killed here is left to its own engine's guardian.
+const sweepRounds = 50
+
+// sweep kills what carries the mark of an instance that is gone: what is left when guardian and engine were killed in one
+// instant. With engines it also kills engines of such instances, which have had their time to leave by themselves; one
+// that is stopped never would. It spares this process and its ancestors, which may have been started by a job.
+func sweep(own instance, engines bool) (killed int) {
+	seen := map[int]bool{}
+	family := ancestors(own.pid)
+	for range sweepRounds {
+		pids, err := proc.All()
+		if err != nil {
+			break
+		}
+		found := false
+		for _, pid := range pids {
+			if !family[pid] && isLeft(pid, own, engines) && killLeft(pid, own, engines) {
+				found = true
+				if !seen[pid] {
+					seen[pid] = true
+					killed++
+				}
+			}
+		}
+		if !found {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return killed
+}
+
+func isLeft(pid int, own instance, engines bool) bool {
+	engine := isEngine(pid)
+	if engine && !engines {
+		return false
+	}
+	names := []string{lifecycle.MarkVariable}
+	if engine {
+		names = append(names, InstanceVariable)
+	}
+	for _, name := range names {
+		text, _, err := proc.Env(pid, name)
+		if err != nil {
+			return false
+		}
+		if i, err := parseInstance(text); err == nil && i.gone(own) {
+			return true
+		}
+	}
+	return false
+}
+
+func isEngine(pid int) bool {
+	args := proc.Args(pid)
+	return len(args) > 0 && args[0] == EngineName
+}
+
+// killLeft looks again with the process held by a descriptor, so that its number cannot become another's in between.
+func killLeft(pid int, own instance, engines bool) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false // it has ended; or a kernel before 5.3, which sweeps nothing
+	}
+	defer unix.Close(fd)
+	return isLeft(pid, own, engines) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+}
+
+// ancestors are a process and those above it.
+func ancestors(pid int) map[int]bool {
+	line := map[int]bool{}
+	for pid > 0 && !line[pid] {
+		line[pid] = true
+		s, err := proc.Read(pid)
+		if err != nil {
+			break
+		}
+		pid = s.PPID
+	}
+	return line
+}
