@@ -67,8 +67,13 @@ func (m *machine) reclaim() {
 
 // reclaimRecord gives a claim back that nobody has stolen.
 func (m *machine) reclaimRecord() {
-	r := m.record
-	if !m.recordOK || r.Session != m.orphanOf || r.State != Running || r.Created != m.v.Created {
+	r, found := m.record, m.recordOK
+	if !found && m.unsure != 0 && m.unsure == m.claim.Job && !m.claim.Dying {
+		// It expired. Nobody has the lane yet, and the deletes that are on their way need the mark all the more.
+		r, found = m.claim, true
+		r.Seq, r.State, r.Session = 0, Running, m.orphanOf
+	}
+	if !found || r.Session != m.orphanOf || r.State != Running || r.Created != m.v.Created {
 		m.giveBack(m.delay)
 		return
 	}

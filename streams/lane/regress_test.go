@@ -22,6 +22,18 @@ func TestLateDeleteMark(t *testing.T) {
 	r.stored(111).want(Ending)
 }
 
+// TestExpiredWithDelete: the same when the claim has expired meanwhile: an empty claim would be no mark.
+func TestExpiredWithDelete(t *testing.T) {
+	w := inPhase(t, Reclaiming).noRecord().want(Reclaiming).write()
+	if !w.Record.Stolen || w.Record.State != Running || w.Expect != 0 || w.Record.Job != 7 {
+		t.Errorf("it is claimed as %+v, expecting %d", w.Record, w.Expect)
+	}
+	// With nothing on its way there is nothing to mark.
+	r := running(t).on(SessionOver{}).finished(Outcome{Cause: CauseInterrupted})
+	r.v.Session = "next"
+	r.on(SessionNew{}).noRecord().want(Returning, "NakTurn")
+}
+
 // TestReclaimWithoutDelete: a job that was interrupted before it ended has no delete on its way.
 func TestReclaimWithoutDelete(t *testing.T) {
 	r := running(t).on(SessionOver{}).want(Killing, "Kill(now)").finished(Outcome{Cause: CauseInterrupted}).want(Orphaned)

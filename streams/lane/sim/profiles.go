@@ -142,6 +142,7 @@ func ClaimsAway() Profile {
 	p.Span = 8 * time.Minute
 	p.Every = time.Second
 	p.ClaimsDownEvery, p.ClaimsDownMax = 2*time.Minute, 100*time.Second
+	p.Slow, p.SlowMax, p.Long, p.LongMax = .2, 20*time.Second, .2, 40*time.Second
 	return p
 }
 
