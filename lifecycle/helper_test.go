@@ -195,7 +195,7 @@ func actOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 	case "leave a grandchild": // in the group, holding all pipes, deaf to TERM
 		answers.done(j, fmt.Sprint(spawn("trap '' TERM; sleep 1000", false)))
 	case "leave a stranger": // out of the group, holding all pipes
-		answers.done(j, fmt.Sprint(spawn("sleep 1000", true)))
+		answers.done(j, fmt.Sprint(spawn("exec sleep 1000", true)))
 	case "exit with a grandchild":
 		fmt.Fprintln(os.Stderr, spawn("trap '' TERM; sleep 1000", false))
 		os.Exit(4)
