@@ -158,7 +158,7 @@ func laneOf(ctx context.Context, s *session, q subjects.Queue, seq uint64) (subj
 	token, _ := subjects.LaneOf(m.Subject)
 	e, err := subjects.ParseLane(token)
 	if err != nil {
-		return e, problem.New(fmt.Sprintf("remove job %d of %s", seq, q), err, "no lane can hold such a job; a worker makes it dead")
+		return e, problem.New(fmt.Sprintf("remove job %d of %s", seq, q), err, "no lane can hold such a job; a worker makes it dead, and queue purge removes it")
 	}
 	return e, nil
 }

@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seriatim/seriatim/internal/natstest"
+	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/streams/operator"
@@ -96,6 +98,20 @@ func (f fixture) work(url string, h worker.Handler) *worker.Worker {
 	return w
 }
 
+// removeWhenIdle removes a job as soon as none of its lane runs: until a failure is recorded the lane is busy.
+func (f fixture) removeWhenIdle(raw string, seq uint64) {
+	f.t.Helper()
+	for {
+		r, err := operator.RemoveJobs(f.t.Context(), f.js, ci, entity(f.t, raw), []uint64{seq})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if r.Removed > 0 {
+			return
+		}
+	}
+}
+
 func TestRemovesJobsOfAnIdleLaneAndLeavesTheRestToRun(t *testing.T) {
 	f := newFixture(t)
 	f.publish("build.1", 3)
@@ -156,14 +172,7 @@ func TestRemovingAWaitingHeadSetsTheLaneFree(t *testing.T) {
 		return nil
 	})
 	<-ran
-	// Until the failure is recorded the lane is busy.
-	var r operator.Removal
-	for r.Removed == 0 {
-		var err error
-		if r, err = operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{1}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	f.removeWhenIdle("build.1", 1)
 	if got := <-ran; got != 2 {
 		t.Errorf("job %d ran, not 2", got)
 	}
@@ -182,13 +191,7 @@ func TestAHoldKeepsTheCounts(t *testing.T) {
 		return context.DeadlineExceeded
 	})
 	<-ran
-	var r operator.Removal
-	for r.Removed == 0 {
-		var err error
-		if r, err = operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{2}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	f.removeWhenIdle("build.1", 2)
 	m, err := streams.LastMessage(t.Context(), f.js, ci.ClaimsStream(), ci.ClaimSubject(entity(t, "build.1")))
 	if err != nil {
 		t.Fatal(err)
@@ -199,5 +202,51 @@ func TestAHoldKeepsTheCounts(t *testing.T) {
 	}
 	if err := w.Stop(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A sequence of another lane removes nothing, also not those that are right: that lane is not held, and its job may run.
+func TestASequenceOfAnotherLaneRemovesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.publish("build.1", 2)
+	f.publish("build.2", 1)
+	if _, err := f.js.Publish(t.Context(), "jobs.ci.build.%31", nil); err != nil { // looks like build.1
+		t.Fatal(err)
+	}
+	for _, seqs := range [][]uint64{{3}, {1, 3, 2}, {4}, {1, 99, 4}} {
+		r, err := operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), seqs)
+		if !errors.Is(err, operator.ErrOtherLane) || r != (operator.Removal{}) || problem.Hint(err) == "" {
+			t.Errorf("%v: %+v, %v", seqs, r, err)
+		}
+	}
+	if n := f.messages(ci.JobsStream()); n != 4 {
+		t.Fatalf("%d of 4 jobs are left", n)
+	}
+	if n := f.messages(ci.ClaimsStream()); n != 0 {
+		t.Errorf("%d claims were written", n)
+	}
+	// What is gone already is none of another lane, and is never taken for "all".
+	if r, err := operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{99}); err != nil || r != (operator.Removal{}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := operator.RemoveJobs(t.Context(), f.js, ci, entity(t, "build.1"), []uint64{2, 99}); err != nil || r.Removed != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// Jobs whose subjects name no entity are purged too; not every one of them could be named in a request.
+func TestPurgeRemovesJobsOfNoEntity(t *testing.T) {
+	f := newFixture(t)
+	f.publish("build.1", 1)
+	for _, subject := range []string{"jobs.ci.file.a%2ec", "jobs.ci.file.a%2ec", "jobs.ci.fi@le.x", "jobs.ci.file.\xff"} {
+		if _, err := f.js.Publish(t.Context(), subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := operator.PurgeQueue(t.Context(), f.js, ci); err != nil || r != (operator.Removal{Removed: 5}) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if n := f.messages(ci.JobsStream()); n != 0 {
+		t.Errorf("%d jobs are left", n)
 	}
 }
