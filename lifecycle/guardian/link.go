@@ -66,7 +66,7 @@ func Attach() (*Link, bool, error) {
 	}
 	_ = os.Unsetenv(PIDVariable) // cannot fail for a name without a =
 	_ = os.Unsetenv(InstanceVariable)
-	if l.in, l.out, err = attachPipes(); err != nil {
+	if l.in, l.out, err = attachHere(l.instance); err != nil {
 		return nil, false, problem.New("attach to the guardian", errors.Join(ErrUnlinked, err), "unset "+PIDVariable)
 	}
 	l.goroutine.Go(l.read)

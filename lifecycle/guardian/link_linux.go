@@ -17,9 +17,9 @@ func init() {
 	}
 }
 
-// attachPipes takes the pipes over. Whatever this process starts must not have them: the guardian would never see their
-// end.
-func attachPipes() (in, out *os.File, err error) {
+// attachHere takes the pipes over, and puts on the badge. Whatever this process starts must not have the pipes: the
+// guardian would never see their end.
+func attachHere(name string) (in, out *os.File, err error) {
 	for _, fd := range []int{linkIn, linkOut} {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
@@ -33,6 +33,10 @@ func attachPipes() (in, out *os.File, err error) {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, nil, err
 		}
+	}
+	if i, err := parseInstance(name); err == nil {
+		// Without a badge only the environment tells whose a process is: enough for all that do not hide.
+		_ = proc.SetBadge(i.badge())
 	}
 	// A name is for people who look; without one it is listed by its file.
 	_ = proc.SetName(EngineName)

@@ -19,6 +19,6 @@ func Run(o Options) int {
 	return 1
 }
 
-func attachPipes() (in, out *os.File, err error) { return nil, nil, proc.ErrUnsupported }
+func attachHere(string) (in, out *os.File, err error) { return nil, nil, proc.ErrUnsupported }
 
 func startOf(int) uint64 { return 0 }

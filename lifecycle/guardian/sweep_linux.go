@@ -14,7 +14,8 @@ import (
 )
 
 // instance names a guardian for good: its pid and start time, and the pid namespace in which the pid means it. What its
-// engine starts carries that in the environment, so whoever finds such a process knows whether its guardian lives.
+// engine starts carries that in the environment and as a badge, so whoever finds such a process knows whether its guardian
+// lives.
 type instance struct {
 	namespace uint64
 	pid       int
@@ -98,14 +99,28 @@ func isLeft(pid int, own instance, engines bool) bool {
 	}
 	for _, name := range names {
 		text, _, err := proc.Env(pid, name)
-		if err != nil {
-			return false
-		}
-		if i, err := parseInstance(text); err == nil && i.gone(own) {
-			return true
+		if i, bad := parseInstance(text); err == nil && bad == nil {
+			return i.gone(own) // the nearest one it runs under says
 		}
 	}
-	return false
+	badge, ok := proc.Badge(pid)
+	ns, err := proc.Namespace(pid)
+	return ok && err == nil && ns == own.namespace && badgeGone(badge, own)
+}
+
+// badge is an instance in 62 bits, which no process can lose: what is left of one with an emptied environment is known by
+// it. A pid has at most 22 bits; of the start time and the namespace the low ones do.
+func (i instance) badge() uint64 {
+	return uint64(i.pid)&(1<<22-1)<<40 | i.start&(1<<28-1)<<12 | i.namespace&(1<<12-1)
+}
+
+// badgeGone reports whether a badge is of an instance of the own pid namespace whose guardian does not live any more.
+func badgeGone(badge uint64, own instance) bool {
+	if badge == own.badge() || badge&(1<<12-1) != own.namespace&(1<<12-1) {
+		return false
+	}
+	s, err := proc.Read(int(badge >> 40))
+	return err != nil || s.Start&(1<<28-1) != badge>>12&(1<<28-1)
 }
 
 func isEngine(pid int) bool {

@@ -1,11 +1,13 @@
 package proc_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/seriatim/seriatim/lifecycle/proc"
@@ -54,5 +56,29 @@ func TestChildren(t *testing.T) {
 		if got, empty, err := proc.Env(pid, name); got != want || empty || err != nil {
 			t.Errorf("%s is %q, %v, %v", name, got, empty, err)
 		}
+	}
+}
+
+// The badge is put on by a process of its own: it cannot be taken off again.
+func TestABadgeIsInherited(t *testing.T) {
+	if os.Getenv("PROC_TEST_BADGE") != "" {
+		if err := proc.SetBadge(42); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("setsid", "-w", "env", "-i", "grep", "realtime timeout", "/proc/self/limits")
+		out, err := cmd.CombinedOutput()
+		badge, ok := proc.Badge(os.Getpid())
+		if err != nil || !ok || badge != 42 || !bytes.Contains(out, []byte(strconv.FormatUint(1<<62|42, 10))) {
+			t.Errorf("%d, %v, %v, %s", badge, ok, err, out)
+		}
+		return
+	}
+	if _, ok := proc.Badge(os.Getpid()); ok && os.Getenv("SERIATIM_CHILD") == "" {
+		t.Error("a process wears a badge that nobody gave it")
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestABadgeIsInherited$")
+	cmd.Env = append(os.Environ(), "PROC_TEST_BADGE=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -37,3 +37,9 @@ func AdoptOrphans() error { return ErrUnsupported }
 
 // SetName is not possible here.
 func SetName(string) error { return ErrUnsupported }
+
+// SetBadge is not possible here.
+func SetBadge(uint64) error { return ErrUnsupported }
+
+// Badge reads nothing.
+func Badge(int) (badge uint64, ok bool) { return 0, false }
