@@ -28,6 +28,7 @@ type child struct {
 	capacity int // jobs at once; 0 when not in service
 	calls    map[uint64]*call
 	stopping bool
+	told     bool  // to stop
 	reason   error // why it was taken out of service
 	ours     bool  // the reason is not the child's fault
 	leaving  error // why it finishes its jobs and goes, while nothing worse has happened
@@ -137,14 +138,22 @@ func (p *childPool) ready(c *child, a frames.Answer) {
 func (p *childPool) stop(c *child) (ready bool) {
 	p.mu.Lock()
 	ready = !c.readyAt.IsZero()
-	if ready && !c.stopping {
-		c.out.stop()
+	if ready {
+		c.tellStop()
 	}
 	c.stopping, c.capacity, c.state = true, 0, ChildStopping
 	c.tellIdle()
 	p.mu.Unlock()
 	p.slots.tell(p.Slots)
 	return ready
+}
+
+// tellStop sends the frame, once; the pool's mu is held.
+func (c *child) tellStop() {
+	if !c.told {
+		c.told = true
+		c.out.stop()
+	}
 }
 
 // tellIdle tells the supervisor when a stopping child has nothing left to do; the pool's mu is held.

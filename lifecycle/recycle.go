@@ -183,14 +183,19 @@ func (p *childPool) trySuccession(old *child, wait backoff.BackOff) (over bool) 
 	return true
 }
 
-// leave takes a child out of service for good: it finishes its jobs and goes. One that is not ready is ended.
+// leave takes a child out of service for good: it finishes its jobs and goes. It is told to stop when it has none, not
+// before: a child may hear nothing afterwards, and a job may have to be cancelled. One that is not ready is ended.
 func (p *childPool) leave(c *child, why error) {
 	p.mu.Lock()
+	ready := !c.readyAt.IsZero()
 	if c.leaving == nil {
 		c.leaving = why
 	}
+	c.stopping, c.capacity, c.state = true, 0, ChildStopping
+	c.tellIdle()
 	p.mu.Unlock()
-	if !p.stop(c) {
+	p.slots.tell(p.Slots)
+	if !ready {
 		p.condemn(c, why, false)
 	}
 }

@@ -141,8 +141,7 @@ func (p *childPool) attend(c *child) {
 				p.condemn(c, ErrStopped, false)
 			}
 		case <-c.idle:
-			c.out.end()
-			leave, leaveWhy, leaveOurs = time.After(p.cfg.KillAfter), p.whyLeaving(c), true
+			leave, leaveWhy, leaveOurs = time.After(p.cfg.KillAfter), p.dismiss(c), true
 		case <-leave:
 			leave = nil
 			p.retire(c, leaveWhy, leaveOurs)
@@ -158,10 +157,12 @@ func (p *childPool) attend(c *child) {
 	}
 }
 
-// whyLeaving is why a child is stopping.
-func (p *childPool) whyLeaving(c *child) error {
+// dismiss tells a child without jobs to go, and returns why.
+func (p *childPool) dismiss(c *child) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.tellStop()
+	c.out.end()
 	if c.leaving != nil {
 		return c.leaving
 	}
