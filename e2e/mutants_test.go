@@ -16,7 +16,9 @@ import (
 // A workerd that was built without one of the rules does the damage which that rule prevents, and the witness notices;
 // one with all rules stands the very same faults.
 func TestMutants(t *testing.T) {
-	rules := rig.Size([]string{"claim-cas"}, []string{"claim-cas", "kill-at-end", "stolen-mark", "dead-first", "empty-group", "sweep"})
+	rules := rig.Size([]string{"claim-cas"}, []string{
+		"claim-cas", "kill-at-end", "stolen-mark", "dead-first", "empty-group", "sweep", "steal-count", "move-ids", "long-claims",
+	})
 	for _, rule := range rules {
 		t.Run(rule, func(t *testing.T) {
 			out, code := demo(t, "", "--faults", rule)
@@ -61,12 +63,22 @@ func demo(t *testing.T, broken string, args ...string) (out string, code int) {
 // damage picks the counts that are not zero out of a report.
 func damage(out string) string {
 	var found []string
+	twice := 0
 	for line := range strings.Lines(out) {
+		if _, n, ok := strings.Cut(line, "poison: "); ok {
+			found = append(found, strings.TrimSpace(n))
+		}
+		if strings.Contains(line, "dead twice: ") {
+			twice++
+		}
 		for _, name := range []string{"overlaps", "found the lock busy", "out of order", "refused", "lost"} {
 			if n, ok := strings.CutPrefix(line, name+" "); ok && strings.TrimSpace(n) != "0" {
 				found = append(found, strings.TrimSpace(n)+" "+name)
 			}
 		}
+	}
+	if twice > 0 {
+		found = append(found, "jobs that are dead twice")
 	}
 	return strings.Join(found, ", ")
 }

@@ -36,6 +36,23 @@ func NewMeddler(url, queue string) (*Meddler, error) {
 // Close ends the connection.
 func (m *Meddler) Close() { m.nc.Close() }
 
+// Publish publishes a job for each entity as fast as can be, as a client does that does not wait for answers.
+func (m *Meddler) Publish(kind, body string, entities ...string) error {
+	for _, entity := range entities {
+		e, err := subjects.ParseEntity(entity)
+		if err != nil {
+			return err
+		}
+		msg := nats.NewMsg(m.q.JobSubject(e))
+		msg.Header.Set(subjects.HeaderKind, kind)
+		msg.Data = []byte(body)
+		if err := m.nc.PublishMsg(msg); err != nil {
+			return problem.New("publish a job of "+entity, err, "")
+		}
+	}
+	return problem.New("publish jobs", m.nc.Flush(), "")
+}
+
 // Double takes the turn of each entity away from whoever holds it, and publishes a second one.
 func (m *Meddler) Double(ctx context.Context, entities ...string) (doubled int, err error) {
 	turns, err := m.js.Stream(ctx, m.q.TurnsStream())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
@@ -44,8 +45,12 @@ func (d *demo) addHost(name string) (*host, error) {
 	}
 	var pools []fleet.Pool
 	if d.plan.shellEvery > 0 {
+		own := maps.Clone(env)
+		if d.plan.shellWork > 0 {
+			own["HISTORY_WORK"] = d.plan.shellWork.String()
+		}
 		pools = append(pools, fleet.Pool{
-			Name: "shell", Kinds: []string{"shell"}, Mode: "exec", Command: command, Concurrency: d.plan.shells, Env: env,
+			Name: "shell", Kinds: []string{"shell"}, Mode: "exec", Command: command, Concurrency: d.plan.shells, Env: own,
 		})
 	}
 	pools = append(pools, fleet.Pool{

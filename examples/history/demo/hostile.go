@@ -1,13 +1,6 @@
 package main
 
-import (
-	"context"
-	"math/rand/v2"
-	"time"
-
-	"github.com/seriatim/seriatim/e2e/fleet"
-	"github.com/seriatim/seriatim/e2e/record"
-)
+import "time"
 
 // hostile are the plans that show the damage which a rule prevents, without luck.
 func hostile() map[string]plan {
@@ -48,168 +41,20 @@ func hostile() map[string]plan {
 			p.about = "every lane gets a turn published now and then. When the audit has looked at all jobs, every turn is deleted."
 			p.ops, p.work, p.faults = wide(300, 4), 2*time.Second, dropTurns
 		}),
+		"steal-count": with(func(p *plan) {
+			p.about = "the write that steals a claim counts the loss. One job takes its worker down each time; after three it must be dead."
+			p.ops, p.work, p.faults, p.check = wide(30, 1), 200*time.Millisecond, poison, poisonDead
+			p.lastShell, p.shells, p.shellWork = true, 1, time.Minute
+		}),
+		"move-ids": with(func(p *plan) {
+			p.about = "every move between streams has an id. Answers to worker a are held back for longer than it waits before it asks again, while jobs die."
+			p.ops, p.work, p.proxied, p.faults, p.check = wide(20, 20), 200*time.Millisecond, true, dyingJobs, deadOnce
+			p.lease = 15 * time.Second // a hiccup of the answers must not end the session
+		}),
+		"long-claims": with(func(p *plan) {
+			p.about = "the claim of a long job is renewed. Jobs take up to two minutes, and turns are doubled: this takes that long."
+			p.ops, p.work, p.faults = wide(60, 1), 2*time.Minute, doubleSeldom
+			p.patience = 3 * time.Minute
+		}),
 	}
-}
-
-// repeat does something every so often until all jobs are done or the time is over.
-func (d *demo) repeat(ctx context.Context, every, span time.Duration, do func() error) error {
-	for end := time.Now().Add(span); time.Now().Before(end); {
-		if d.allDone() {
-			return nil
-		}
-		if err := do(); err != nil {
-			return err
-		}
-		if err := sleep(ctx, every); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// running lists the entities of which a job runs, at most n, in random order.
-func (d *demo) running(n int) (entities []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, e := range d.tail.Open() {
-		entities = append(entities, e.Entity)
-	}
-	rand.Shuffle(len(entities), func(i, j int) { entities[i], entities[j] = entities[j], entities[i] })
-	return entities[:min(n, len(entities))]
-}
-
-// doubling is a meddler that doubles turns of running jobs; close it.
-func (d *demo) doubling() (m *fleet.Meddler, double func(ctx context.Context) error, err error) {
-	m, err = fleet.NewMeddler(d.url, queue)
-	if err != nil {
-		return nil, nil, err
-	}
-	return m, func(ctx context.Context) error {
-		_, err := m.Double(ctx, d.running(20)...)
-		return err
-	}, nil
-}
-
-func doubleTurns(ctx context.Context, d *demo) error {
-	m, double, err := d.doubling()
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	return d.repeat(ctx, 20*time.Millisecond, time.Minute, func() error { return double(ctx) })
-}
-
-// begunBy waits until a worker runs so many jobs.
-func (d *demo) begunBy(ctx context.Context, worker string, jobs int) error {
-	return d.until(ctx, func(t *fleet.Tail) bool { return len(t.OpenOf(worker)) >= jobs })
-}
-
-// fault remembers that worker's runs may end early or come again from now until the returned function is called.
-func (d *demo) fault(worker string) (over func()) {
-	at := record.Now()
-	return func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.kills = append(d.kills, record.Kill{At: at, Until: record.Now(), Worker: worker})
-	}
-}
-
-// cutOff holds back everything between worker a and the server.
-func cutOff(ctx context.Context, d *demo) error {
-	if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil {
-		return err
-	}
-	over := d.fault("a")
-	d.screen.event("worker a is cut off: nothing comes through, in either direction")
-	a := d.host("a").proxy
-	a.Hold(fleet.Up, fleet.Down)
-	if err := sleep(ctx, 14*time.Second); err != nil {
-		return err
-	}
-	a.Release()
-	d.screen.event("worker a is back")
-	if err := sleep(ctx, 3*time.Second); err != nil {
-		return err
-	}
-	over()
-	return nil
-}
-
-// lateDeletes holds back what worker a sends beyond its lease: the deletes of jobs that finished meanwhile come when
-// others run these very jobs again.
-func lateDeletes(ctx context.Context, d *demo) error {
-	m, double, err := d.doubling()
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	for range 3 {
-		if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil || d.allDone() {
-			return err
-		}
-		over := d.fault("a")
-		d.screen.event("what worker a sends is held back")
-		a := d.host("a").proxy
-		a.Hold(fleet.Up)
-		if err := sleep(ctx, 7500*time.Millisecond); err != nil {
-			return err
-		}
-		a.Release()
-		d.screen.event("what worker a sent comes through; turns are doubled")
-		if err := d.repeat(ctx, 100*time.Millisecond, 3*time.Second, func() error { return double(ctx) }); err != nil {
-			return err
-		}
-		over()
-	}
-	return nil
-}
-
-// blindWatches takes away the watches on the heartbeats again and again, and doubles turns.
-func blindWatches(ctx context.Context, d *demo) error {
-	m, double, err := d.doubling()
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	d.screen.event("the workers do not see each other's heartbeats any more")
-	return d.repeat(ctx, 200*time.Millisecond, 20*time.Second, func() error {
-		if err := m.BlindWatches(ctx); err != nil {
-			return err
-		}
-		return double(ctx)
-	})
-}
-
-// stopStubborn stops worker a in the middle of jobs that do not heed SIGTERM.
-func stopStubborn(ctx context.Context, d *demo) error {
-	for range 2 {
-		if err := d.begunBy(ctx, "a", 10); err != nil || d.allDone() {
-			return err
-		}
-		over := d.fault("a")
-		d.screen.event("worker a is given %s for its jobs to end, and %s from TERM to KILL", d.plan.timeout, d.plan.killAfter)
-		if err := d.host("a").drain(ctx); err != nil {
-			return err
-		}
-		over()
-	}
-	return nil
-}
-
-// dropTurns deletes all turns when the audit is through with all jobs.
-func dropTurns(ctx context.Context, d *demo) error {
-	m, err := fleet.NewMeddler(d.url, queue)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	if err := d.until(ctx, func(t *fleet.Tail) bool { return t.Finished >= 10 }); err != nil {
-		return err // the import is over long before
-	}
-	if err := m.Audited(ctx); err != nil {
-		return err
-	}
-	n, err := m.DropTurns(ctx, nil)
-	d.screen.event("the audit has looked at every job; now %d turns are deleted", n)
-	return err
 }

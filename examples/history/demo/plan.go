@@ -20,6 +20,9 @@ type plan struct {
 	// Each job takes a random time from 0 to work. Every shellEvery-th is run by the script.
 	work       time.Duration
 	shellEvery int
+	// lastShell makes the last job the only one that the script runs, and shellWork its time instead of work.
+	lastShell bool
+	shellWork time.Duration
 
 	lease   time.Duration
 	workers []string

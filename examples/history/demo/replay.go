@@ -83,6 +83,9 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 	if d.limit > 0 {
 		d.ops = d.ops[:min(d.limit, len(d.ops))]
 	}
+	if d.plan.lastShell {
+		d.plan.shellEvery = d.ops[len(d.ops)-1].N
+	}
 	if d.rule != "" {
 		d.screen.say("rule %s: %s", d.rule, d.plan.about)
 	}
@@ -236,8 +239,11 @@ func (d *demo) judge(ctx context.Context) (fine bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		for _, text := range more {
+		for _, text := range more[:min(10, len(more))] {
 			d.screen.say("  %s", text)
+		}
+		if len(more) > 10 {
+			d.screen.say("  … and %d more", len(more)-10)
 		}
 		fine = fine && len(more) == 0
 	}

@@ -1,0 +1,143 @@
+package badinput
+
+import (
+	"strings"
+	"testing"
+)
+
+// A configuration that cannot be used: the line, the key, and the one that was meant. Nothing runs.
+func TestMalformedConfiguration(t *testing.T) {
+	s := emptySite(t, "nats://127.0.0.1:1")
+	for _, c := range []struct{ name, text, says, hint string }{
+		{"unknown key", "queues: [ci]\npools:\n  - name: a\n    comand: [./run]\n", `unknown\.yaml:4: pools\.a: unknown key "comand" \(did you mean "command"\?\)`, ""},
+		{"unknown top key", "queue: [ci]\npools: []\n", `:1: unknown key "queue" \(did you mean "queues"\?\)`, ""},
+		{"wrong type", "queues: ci\n", `:1: queues: must be a list`, ""},
+		{"no yaml", "queues: [ci\npools:\n", `:[0-9]+: `, ""},
+		{"no unit", "queues: [ci]\nshutdown: {timeout: 25}\npools: [{name: a, command: [./run]}]\n", `:2: shutdown\.timeout: .*unit`, ""},
+		{"queue's name", "queues: [CI]\npools: [{name: a, command: [./run]}]\n", `:1: queues: .*"CI"`, ""},
+		{"no command", "queues: [ci]\npools: [{name: a}]\n", `:2: pools\.a: .*command`, ""},
+		{"mode", "queues: [ci]\npools: [{name: a, mode: pol, command: [./run]}]\n", `:2: pools\.a\.mode: .*"pol"`, ""},
+		{"tab", "queues:\n\t- ci\n", `:2: `, ""},
+		{"nothing", "", `queues`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &site{t: t, dir: s.dir, url: s.url}
+			s.write("unknown.yaml", c.text)
+			s.workerd("--config", "unknown.yaml").must(2, c.says)
+			s.coordinator("config", "check", "unknown.yaml").must(1, c.says)
+		})
+	}
+	s.workerd("--config", "none.yaml").must(2, `none\.yaml: no such file`)
+	s.workerd("--queue", "ci").must(2, `^workerd: .*(pool|command)`, `^hint: .*--`)
+	s.workerd("--", "./run").must(2, `queue`, `^hint: `)
+	s.workerd("--queue", "ci", "./run").must(2, `unknown command "\./run"`, `^hint: .*behind --`)
+	s.workerd("--quue", "ci", "--", "./run").must(2, `--quue`)
+	s.workerd("--queue", "CI", "--", "./run").must(2, `"CI"`)
+	s.workerd("--queue", "ci", "--shutdown-timeout", "25", "--", "./run").must(2, `25`, `unit`)
+	s.workerd("--queue", "ci", "--id", "a b", "--", "./run").must(2, `"a b"`)
+}
+
+// A command that does not exist is told before any job is taken.
+func TestCommandThatDoesNotExist(t *testing.T) {
+	s := newSite(t)
+	s.coordinator("job", "publish", "ci", "build.1").must(0)
+	s.workerd("--queue", "ci", "--", "./none.sh").must(2, `\./none\.sh`, `^hint: `)
+	s.workerd("--queue", "ci", "--mode", "pool", "--", "no-such-program").must(2, `no-such-program`, `^hint: `)
+	s.write("plain", "echo")
+	if err := chmod(s, "plain"); err != nil {
+		t.Fatal(err)
+	}
+	s.workerd("--queue", "ci", "--", "./plain").must(2, `\./plain.*permission denied`)
+	s.await(1, 0)
+}
+
+func TestUnknownQueue(t *testing.T) {
+	s := newSite(t)
+	s.workerd("--queue", "nix", "--", "true").must(1, `unknown queue "nix"`, `^hint: make it with: coordinator queue add nix$`)
+}
+
+// A kind that nobody here serves: the job waits for a workerd that does, is told of, and is never dead.
+func TestUnknownKind(t *testing.T) {
+	s := newSite(t)
+	s.coordinator("job", "publish", "ci", "build.1", "--kind", "strange", "--data", "strange ").must(0)
+	s.coordinator("job", "publish", "ci", "build.2", "--kind", "known", "--data", "known ").must(0)
+	s.write("run.sh", "#!/bin/sh\ncat >> ran\n")
+	w := s.start("--queue", "ci", "--kind", "known", "--", "./run.sh")
+	w.says(`"kind":"strange"`, `pool`)
+	s.await(1, 0)
+	if got := s.read("ran"); got != "known " {
+		t.Errorf("%q ran", got)
+	}
+	s.start("--queue", "ci", "--", "./run.sh")
+	s.await(0, 0)
+	if got := s.read("ran"); got != "known strange " {
+		t.Errorf("%q ran", got)
+	}
+}
+
+// A child that writes something else than frames is replaced; its job is not lost, and the log says what it wrote.
+func TestGarbageOnTheFrameDescriptor(t *testing.T) {
+	s := newSite(t)
+	s.coordinator("job", "publish", "ci", "build.1", "--data", "x").must(0)
+	s.write("child.sh", `#!/bin/sh
+if [ ! -e second ]; then
+	touch second
+	echo '{"ready":true,"concurrency":1,"version":1}' >&4
+	read line <&3
+	echo 'Loading the application ...' >&4
+	sleep 600
+fi
+echo '{"ready":true,"concurrency":1,"version":1}' >&4
+while read line <&3; do
+	run=$(printf '%s' "$line" | sed -n 's/.*"run":\([0-9]*\).*/\1/p')
+	[ -n "$run" ] || exit 0
+	head -c 1 <&3 >> ran
+	echo "{\"done\":$run}" >&4
+done
+`)
+	w := s.start("--queue", "ci", "--mode", "pool", "--", "./child.sh")
+	w.says(`"level":"warn"`, "Loading the application")
+	s.await(0, 0)
+	if got := s.read("ran"); got != "x" {
+		t.Errorf("%q ran", got)
+	}
+}
+
+// A child that never says that it is ready takes no job, and is told of. One that says garbage first is too.
+func TestChildThatNeverGetsReady(t *testing.T) {
+	s := newSite(t)
+	s.coordinator("job", "publish", "ci", "build.1").must(0)
+	for name, script := range map[string]string{
+		"ends at once": "echo could not load the application >&2; exit 3",
+		"garbage":      "echo hello >&4; sleep 600",
+		"newer":        `echo '{"ready":true,"concurrency":1,"version":99}' >&4; sleep 600`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &site{t: t, dir: s.dir, url: s.url, js: s.js}
+			s.write("child.sh", "#!/bin/sh\n"+script+"\n")
+			w := s.start("--queue", "ci", "--mode", "pool", "--", "./child.sh")
+			line := w.says(`"level":"warn"`, `"child":`, "ready")
+			if name == "ends at once" {
+				w.says("could not load the application")
+			}
+			if name == "newer" && !strings.Contains(line, "99") {
+				t.Errorf("it does not name the version: %s", line)
+			}
+			s.await(1, 0)
+		})
+	}
+}
+
+// The second workerd of one id does not start while the first one lives, and takes nothing from it.
+func TestTwoWorkerdsWithOneID(t *testing.T) {
+	s := newSite(t)
+	s.write("run.sh", "#!/bin/sh\ncat >> ran\n")
+	first := s.start("--queue", "ci", "--id", "one", "--", "./run.sh")
+	first.says(`"message":"running"`)
+	s.workerd("--queue", "ci", "--id", "one", "--", "./run.sh").must(1, `"one"`, `alive`, `^hint: `)
+	s.coordinator("job", "publish", "ci", "build.1", "--data", "x").must(0)
+	s.await(0, 0)
+	if first.Ended() {
+		t.Error("the first one ended")
+	}
+}
