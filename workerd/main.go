@@ -2,9 +2,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"slices"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -12,6 +16,7 @@ import (
 	"github.com/seriatim/seriatim/internal/version"
 	"github.com/seriatim/seriatim/lifecycle/guardian"
 	"github.com/seriatim/seriatim/workerd/config"
+	"github.com/seriatim/seriatim/workerd/control"
 	"github.com/seriatim/seriatim/workerd/daemon"
 )
 
@@ -19,6 +24,7 @@ const usage = `workerd runs the jobs of queues, those of one entity strictly one
 
   workerd --queue ci -- ./handle.sh        a process per job, all kinds
   workerd --config workerd.yaml            pools as the file says
+  workerd quiet|stop|status [--wait]       talks to a workerd that runs; see workerd status --help
 
 Flags (environment: SERIATIM_<KEY>, such as SERIATIM_NATS_URL; flags win):
 `
@@ -32,6 +38,9 @@ const (
 
 // main is two processes on Linux: the guardian, and below it the engine, which is this program once more.
 func main() {
+	if len(os.Args) > 1 && slices.Contains(control.Commands(), os.Args[1]) {
+		os.Exit(command(os.Args[1], os.Args[2:]))
+	}
 	link, isEngine, err := guardian.Attach()
 	if err != nil {
 		os.Exit(fail(err, exitUsage))
@@ -78,10 +87,25 @@ func run(args []string, link *guardian.Link, isEngine bool) int {
 		}
 		daemon.Alone(cfg)
 	}
-	if err := daemon.Run(cfg, link); err != nil {
+	reload := func() (*config.Config, error) { return config.Read(flags, os.Environ(), command) }
+	if err := daemon.Run(cfg, daemon.Options{Link: link, Reload: reload}); err != nil {
 		if errors.Is(err, daemon.ErrConfig) {
 			return fail(err, exitUsage)
 		}
+		return fail(err, exitFailed)
+	}
+	return exitClean
+}
+
+// command talks to a workerd that runs: quiet, stop or status.
+func command(name string, args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := control.Run(ctx, name, args, os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, control.ErrUsage):
+		return fail(err, exitUsage)
+	case err != nil:
 		return fail(err, exitFailed)
 	}
 	return exitClean

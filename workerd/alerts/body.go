@@ -87,3 +87,6 @@ func extra(a Alert) map[string]any {
 	}
 	return m
 }
+
+// Encode is the alert as JSON, in the form of the format json.
+func (a Alert) Encode() ([]byte, error) { return json.Marshal(a) }

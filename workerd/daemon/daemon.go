@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,11 +32,16 @@ import (
 
 	"github.com/seriatim/seriatim/internal/version"
 	"github.com/seriatim/seriatim/lifecycle"
+	"github.com/seriatim/seriatim/lifecycle/drain"
 	"github.com/seriatim/seriatim/lifecycle/guardian"
+	"github.com/seriatim/seriatim/lifecycle/notify"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/engine"
 	"github.com/seriatim/seriatim/subjects"
 	"github.com/seriatim/seriatim/workerd/config"
+	"github.com/seriatim/seriatim/workerd/control"
+	"github.com/seriatim/seriatim/workerd/metrics"
+	"github.com/seriatim/seriatim/workerd/probes"
 )
 
 // ErrConfig is wrapped by errors that the configuration has to mend.
@@ -54,12 +61,35 @@ type daemon struct {
 	pools  *lifecycle.Set
 	runs   runs
 	engine *engine.Engine
+
+	opts      Options
+	ctx       context.Context // ends with the daemon
+	end       context.CancelFunc
+	health    *health
+	telemetry *telemetry
+	metrics   *metrics.Metrics
+	crashes   crashes
+	alarm     atomic.Pointer[alarm]
+	members   atomic.Pointer[[]member]
+	server    *probes.Server
+	door      *control.Door
+	later     sync.WaitGroup
+	manager   notify.Manager
+	extended  time.Time
+	life
 }
 
-// Run runs workerd until a signal ends it, below a guardian or, with a nil link, without. It takes over the process's
-// signals.
-func Run(cfg *config.Config, link *guardian.Link) error {
-	d := &daemon{cfg: cfg, log: newLog(cfg.Log), id: cfg.ID, link: link}
+// Options are what Run can do without.
+type Options struct {
+	// Link is that to the guardian; nil is without one.
+	Link *guardian.Link
+	// Reload reads the configuration anew, for HUP; nil is not at all.
+	Reload func() (*config.Config, error)
+}
+
+// Run runs workerd until a signal ends it, below a guardian or without. It takes over the process's signals.
+func Run(cfg *config.Config, o Options) error {
+	d := &daemon{cfg: cfg, log: newLog(cfg.Log), id: cfg.ID, link: o.Link, opts: o}
 	if d.id == "" {
 		d.id = streams.NewWorkerID()
 	}
@@ -68,44 +98,55 @@ func Run(cfg *config.Config, link *guardian.Link) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGTTIN, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	if link != nil {
+	if d.link != nil {
 		var err error
-		if d.orphan, err = lifecycle.Adopt(link.Instance()); err != nil {
+		if d.orphan, err = lifecycle.Adopt(d.link.Instance()); err != nil {
 			return err
 		}
 		defer d.orphan.Stop()
 	}
-	link.Listening()
+	d.link.Listening()
 
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	started := make(chan error, 1)
-	go func() { started <- d.start(ctx) }()
-	for {
-		select {
-		case err := <-started:
-			if err != nil {
-				return err
-			}
-			return d.serve(signals)
-		case <-link.Lost():
-			cancel()
-			if err := <-started; err != nil {
-				return errUnguarded
-			}
-			return d.unguarded()
-		case s := <-signals:
-			if s != syscall.SIGTERM && s != syscall.SIGINT {
-				continue
-			}
-			d.log.Info().Stringer("signal", s).Msg("stopped before the start was over")
-			cancel()
-			if err := <-started; err != nil {
-				return nil // the stop was asked for, and nothing had begun
-			}
-			return d.stop(signals)
-		}
+	if err := d.open(); err != nil {
+		return err
 	}
+	defer d.close()
+	return d.live(signals)
+}
+
+// open makes what the daemon has from its first moment to its last: whoever asks how it is gets an answer.
+func (d *daemon) open() error {
+	d.health = newHealth(d.id, d.link.PID(), d.cfg.Queues.Names(), d.cfg.LivezMaxOutage)
+	d.telemetry = newTelemetry(d.health)
+	d.metrics = metrics.New(func() metrics.Now { return d.health.now(d.telemetry.report()) })
+	d.manager = notify.Take(d.health.pid)
+	d.server = probes.NewServer(probes.Handler(source{d.health, d.telemetry}, d.metrics.Handler()), func(err error) {
+		d.log.Error().Err(err).Msg("probes are not answered any more")
+	})
+	a, err := d.newAlarm(d.cfg.Alerts)
+	if err != nil {
+		return errors.Join(ErrConfig, err)
+	}
+	d.alarm.Store(a)
+	d.members.Store(&[]member{})
+	d.telemetry.start(func() []member { return *d.members.Load() })
+	d.ctx, d.end = context.WithCancel(context.Background())
+	return nil
+}
+
+// close ends it.
+func (d *daemon) close() {
+	d.end()
+	if d.conn != nil {
+		d.conn.Close()
+	}
+	d.telemetry.close()
+	d.later.Wait()
+	d.server.Stop()
+	if d.door != nil {
+		d.door.Close()
+	}
+	d.alarm.Load().stop()
 }
 
 // start brings everything up. It returns when jobs are being taken, or with the reason why not; nothing is left then.
@@ -121,9 +162,13 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	d.log.Info().Str("version", version.String()).Int("pid", d.link.PID()).Strs("queues", d.cfg.Queues.Names()).Msg("starting")
 
-	if d.pools, err = newPools(d.cfg, d.log); err != nil {
+	if err = d.listen(ctx); err != nil {
+		return err
+	}
+	if d.pools, err = d.newPools(d.cfg); err != nil {
 		return errors.Join(ErrConfig, err)
 	}
+	d.natsLost("it was never there")
 	if d.conn, err = d.connect(ctx); err != nil {
 		return err
 	}
@@ -132,6 +177,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 			d.conn.Close()
 		}
 	}()
+	d.health.conn.Store(d.conn)
+	d.health.connected(true)
+	d.natsBack()
 	js, err := jetstream.New(d.conn)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
@@ -155,17 +203,21 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	d.engine, err = engine.Start(ctx, engine.Options{
 		Conn: d.conn, Queues: queues, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
-		Log: d.log, Describe: d.describe, OnHeld: d.note(), Predecessor: d.predecessor(),
+		Log: d.log, Describe: d.telemetry.describe, Observe: d.observe, OnHeld: d.note(), Predecessor: d.predecessor(),
 	})
 	if err != nil {
 		d.stopPools()
 		return err
 	}
+	d.health.engine.Store(d.engine)
+	d.engine.Quiet(d.health.getMode() == drain.StartingQuiet)
+	d.telemetry.measure(d.conn)
 	d.runs.watch(d.engine, d.link)
 	d.pools.OnSlots(d.engine.SetSlots)
 	d.engine.SetSlots(d.pools.Slots())
 	if err = d.alone(ctx, js); err != nil {
 		_ = d.engine.Stop(ctx, closed()) // the reason to leave is told already
+		d.health.engine.Store(nil)
 		d.runs.close()
 		d.stopPools()
 		return err
@@ -183,10 +235,29 @@ func (d *daemon) connect(ctx context.Context) (*nats.Conn, error) {
 			d.log.Warn().Err(err).Dur("next", next).Msg("no NATS server yet; waiting for it")
 		},
 		OnDisconnect: func(err error) {
+			d.health.connected(false)
+			d.metrics.Disconnected()
 			d.log.Warn().Err(err).Msg("the NATS connection is lost; jobs go on until the session is over")
+			d.natsLost(fmt.Sprint(err))
 		},
-		OnReconnect: func() { d.log.Info().Msg("the NATS connection is back") },
+		OnReconnect: func() {
+			d.health.connected(true)
+			d.log.Info().Msg("the NATS connection is back")
+			d.natsBack()
+		},
 	})
+}
+
+// observe is told what the engine does, on its loop.
+func (d *daemon) observe(e engine.Event) {
+	d.metrics.Observe(e)
+	switch e.Kind {
+	case engine.EventEnd:
+		d.telemetry.ended(e)
+	case engine.EventDead:
+		d.alertDead(e)
+	default:
+	}
 }
 
 // awaitID refuses an id that another workerd has, and waits out the lease of one that died with it.
@@ -233,7 +304,6 @@ func (d *daemon) alone(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return err
 	}
-	d.log.Info().Str("session", session).Int("slots", d.pools.Slots()).Msg("running")
 	return streams.CheckWorkerID(ctx, js, d.id, session)
 }
 

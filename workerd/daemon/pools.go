@@ -3,38 +3,60 @@ package daemon
 import (
 	"context"
 	"errors"
-	"os"
+	"time"
 
 	"github.com/rs/zerolog"
 
-	"github.com/seriatim/seriatim/internal/version"
+	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/lifecycle"
-	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/engine"
 	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/workerd/config"
 )
 
+// member is a pool with what it was made from.
+type member struct {
+	cfg       config.Pool
+	killAfter time.Duration
+	pool      lifecycle.Pool
+}
+
 // newPools makes the pools that the configuration asks for.
-func newPools(cfg *config.Config, log zerolog.Logger) (*lifecycle.Set, error) {
-	var members []lifecycle.Member
+func (d *daemon) newPools(cfg *config.Config) (*lifecycle.Set, error) {
+	var list []lifecycle.Member
+	var members []member
 	for _, p := range cfg.Pools {
-		mode := lifecycle.ModeExec
-		if p.Mode == config.ModePool {
-			mode = lifecycle.ModePool
-		}
-		pool, err := lifecycle.New(lifecycle.Config{
-			Name: p.Name, Mode: mode, Command: p.Command, Env: p.Env, Processes: p.Processes, Concurrency: p.Concurrency,
-			KillAfter: cfg.Shutdown.KillAfter,
-			Log:       func(l lifecycle.LogLine) { logLine(log, l) },
-			OnEvent:   func(e lifecycle.Event) { logEvent(log, e) },
-		})
+		m, err := d.newPool(p, cfg.Shutdown.KillAfter)
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, lifecycle.Member{Kinds: p.Kinds, Pool: pool})
+		members = append(members, m)
+		list = append(list, lifecycle.Member{Kinds: p.Kinds, Pool: m.pool})
 	}
-	return lifecycle.NewSet(members...)
+	d.members.Store(&members)
+	return lifecycle.NewSet(list...)
+}
+
+func (d *daemon) newPool(p config.Pool, killAfter time.Duration) (member, error) {
+	pool, err := lifecycle.New(d.poolConfig(p, killAfter))
+	return member{p, killAfter, pool}, err
+}
+
+// poolConfig is a pool's configuration in the words of package lifecycle.
+func (d *daemon) poolConfig(p config.Pool, killAfter time.Duration) lifecycle.Config {
+	mode := lifecycle.ModeExec
+	if p.Mode == config.ModePool {
+		mode = lifecycle.ModePool
+	}
+	c := lifecycle.Config{
+		Name: p.Name, Mode: mode, Command: p.Command, Env: p.Env, Processes: p.Processes, Concurrency: p.Concurrency,
+		KillAfter:  killAfter,
+		Log:        func(l lifecycle.LogLine) { logLine(d.log, l) },
+		OnEvent:    d.childEvent,
+		OnProgress: d.telemetry.progressed,
+	}
+	limit(&c, p)
+	return c
 }
 
 // runner lets the engine run jobs in the pools.
@@ -73,6 +95,8 @@ func outcome(res lifecycle.Result) lane.Outcome {
 		o.Cause = lane.CauseFatal
 	case lifecycle.Crashed:
 		o.Cause = lane.CauseCrashed
+	case lifecycle.Memory:
+		o.Cause = lane.CauseMemory
 	case lifecycle.Interrupted:
 		o.Cause = lane.CauseInterrupted
 	case lifecycle.NotStarted:
@@ -81,22 +105,6 @@ func outcome(res lifecycle.Result) lane.Outcome {
 		o.Cause = lane.CauseFailed
 	}
 	return o
-}
-
-// describe adds to the session's record what the engine does not know.
-func (d *daemon) describe(r *streams.SessionRecord) {
-	r.Host, _ = os.Hostname() // an unknown name is shown as none
-	r.PID = d.link.PID()
-	r.Version = version.String()
-	r.RSSBytes = lifecycle.RSS(os.Getpid())
-	if r.PID != os.Getpid() {
-		r.RSSBytes += lifecycle.RSS(r.PID)
-	}
-	for _, c := range d.pools.Children() {
-		r.Children = append(r.Children, streams.ChildRecord{
-			PID: c.PID, Pool: c.Pool, State: string(c.State), RSSBytes: c.RSSBytes, Jobs: c.Jobs,
-		})
-	}
 }
 
 // logLine passes on what a process printed. It is the job's log, so it is never dropped by level.
@@ -110,10 +118,14 @@ func logLine(log zerolog.Logger, l lifecycle.LogLine) {
 
 // logEvent tells what happened to a child.
 func logEvent(log zerolog.Logger, e lifecycle.Event) {
-	ev := log.Info()
+	ev, text := log.Info(), "child "+string(e.Kind)
+	level, words, memory := memoryEvent(e.Kind)
 	switch {
+	case memory:
+		ev, text = log.WithLevel(level), words
 	case e.Kind == lifecycle.EventStuck:
 		ev = log.Error()
+	case errors.Is(e.Err, lifecycle.ErrRecycled):
 	case e.Err != nil:
 		ev = log.Warn()
 	case e.Kind == lifecycle.EventStarted:
@@ -130,5 +142,8 @@ func logEvent(log zerolog.Logger, e lifecycle.Event) {
 	if errors.As(e.Err, &exit) {
 		ev = ev.Int("status", exit.Code)
 	}
-	ev.Msg("child " + string(e.Kind))
+	if hint := problem.Hint(e.Err); hint != "" {
+		ev = ev.Str("hint", hint)
+	}
+	ev.Msg(text)
 }
