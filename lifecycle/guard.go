@@ -89,8 +89,8 @@ type guard struct {
 	slots  map[int]memory.Slot
 
 	mu    sync.Mutex
-	sizes map[int]int64 // by the leader's pid
-	kills int64         // by the kernel, at the last check
+	sizes map[int]memory.Size // by the leader's pid
+	kills int64               // by the kernel, at the last check
 }
 
 // watched is what the guard knows of a ward.
@@ -115,7 +115,7 @@ func guardPool(cfg *Config, pool guarded, event func(Event)) *guard {
 		cfg: cfg.Memory, pool: pool, event: event,
 		reader: memory.NewReader(cfg.procRoot), box: memory.FindContainer(cfg.procSelf),
 		quit: make(chan struct{}), poke: make(chan struct{}, 1),
-		seen: map[*group]*watched{}, slots: map[int]memory.Slot{}, sizes: map[int]int64{},
+		seen: map[*group]*watched{}, slots: map[int]memory.Slot{}, sizes: map[int]memory.Size{},
 	}
 	g.countKills()
 	g.done.Go(g.run)
@@ -148,7 +148,7 @@ func (g *guard) size(pid int) int64 {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.sizes[pid]
+	return g.sizes[pid].Bytes
 }
 
 // kernelKilled reports whether the kernel has killed a process of the container for want of memory since the last check.
@@ -296,7 +296,7 @@ func (g *guard) read(w ward, t *watched, in *memory.Sample) {
 	in.Known, in.Bytes = true, size.Bytes
 	in.Full = g.cfg.Hard > 0 && size.Bytes > g.cfg.Hard && g.box.NearlyFull()
 	g.mu.Lock()
-	g.sizes[w.group.pid] = size.Bytes
+	g.sizes[w.group.pid] = size
 	g.mu.Unlock()
 }
 

@@ -167,7 +167,7 @@ func (c *Config) NotYet() []string {
 		if c.origins[l.path].Kind == FromDefault || l.value.IsZero() {
 			continue
 		}
-		if l.inPool("user") || l.inPool("memory") || l.inPool("restart") {
+		if l.inPool("user") {
 			out = append(out, l.key)
 		}
 	}

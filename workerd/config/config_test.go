@@ -147,7 +147,7 @@ pools:
   - {name: a, command: [./a], kinds: [k], user: nobody, memory: {soft: 1GiB, hard: 0, check: 5s}, restart: {max_jobs: 10}}
   - {name: b, command: [./b], memory: {soft: 0}}
 `), Env: []string{"SERIATIM_HTTP=:7433"}})
-	want := []string{"pools.a.user", "pools.a.memory.soft", "pools.a.memory.check", "pools.a.restart.max_jobs"}
+	want := []string{"pools.a.user"}
 	if got := cfg.NotYet(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -190,6 +190,22 @@ func TestWarnings(t *testing.T) {
 	}
 	if cfg.PoolFor("x") != 0 || cfg.PoolFor("y") != 1 || cfg.PoolFor("z") != -1 {
 		t.Error("PoolFor")
+	}
+}
+
+func TestSettingsThatHaveNoMeaningInModeExec(t *testing.T) {
+	cfg := mustLoad(t, Input{Data: []byte(`
+queues: [ci]
+pools:
+  - {name: a, kinds: [a], command: [./a], restart: {max_age: 1h}, memory: {mode: legacy, hard: 1GiB}}
+  - {name: b, command: [./b], mode: pool, restart: {max_age: 1h}, memory: {mode: legacy, hard: 1GiB}}
+`)})
+	want := []string{
+		"restart.max_jobs and max_age of pool a have no meaning in mode exec, which starts a process per job",
+		"memory.mode legacy looks after jobs, and after a job of pool a, which is in mode exec, its process is gone: it is looked at as in mode daemon",
+	}
+	if !slices.Equal(cfg.Warnings, want) {
+		t.Errorf("got %q", cfg.Warnings)
 	}
 }
 

@@ -95,7 +95,7 @@ func TestSidekiqOrigins(t *testing.T) {
 	if cfg.Pools[0].Processes != 2 {
 		t.Error("a variable of our own is the pool saying so itself")
 	}
-	if got := cfg.NotYet(); !slices.Equal(got, []string{"pools.rails.memory.mode", "pools.rails.memory.soft", "pools.own.memory.soft"}) {
+	if got := cfg.NotYet(); len(got) > 0 {
 		t.Error(got)
 	}
 }

@@ -149,6 +149,12 @@ func (v *validator) pool(i int) {
 	if (m.Soft > 0 || m.Hard > 0) && m.Check <= 0 {
 		v.fail(path+".memory.check", "must be above 0 when there is a limit")
 	}
+	if p.Mode == ModeExec && (p.Restart.MaxJobs > 0 || p.Restart.MaxAge > 0) {
+		v.warn("restart.max_jobs and max_age of pool %s have no meaning in mode exec, which starts a process per job", p.Name)
+	}
+	if p.Mode == ModeExec && m.Mode == MemoryLegacy && (m.Soft > 0 || m.Hard > 0) {
+		v.warn("memory.mode legacy looks after jobs, and after a job of pool %s, which is in mode exec, its process is gone: it is looked at as in mode daemon", p.Name)
+	}
 	if p.Restart.MaxJobs < 0 {
 		v.fail(path+".restart.max_jobs", "is below 0; 0 switches it off")
 	}
