@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,7 +15,10 @@ import (
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	goleak.VerifyTestMain(m, natstest.LeakOptions()...)
+	goleak.VerifyTestMain(m, append(natstest.LeakOptions(), goleak.Cleanup(func(code int) {
+		removeBinaries()
+		os.Exit(code)
+	}))...)
 }
 
 // within is a context for what takes moments, with room for a loaded machine.
@@ -71,3 +75,5 @@ func writeFile(t *testing.T, path, text string, mode os.FileMode) {
 		t.Fatal(err)
 	}
 }
+
+func num(n int) string { return strconv.Itoa(n) }
