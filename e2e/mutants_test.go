@@ -1,15 +1,9 @@
 package e2e
 
 import (
-	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/rig"
 )
 
@@ -32,32 +26,6 @@ func TestMutants(t *testing.T) {
 			t.Logf("without %s: %s", rule, damage(out))
 		})
 	}
-}
-
-// demo runs the demo with binaries of which workerd lacks a rule.
-func demo(t *testing.T, broken string, args ...string) (out string, code int) {
-	t.Helper()
-	bin := t.TempDir()
-	for _, b := range []fleet.Build{{Name: "workerd", Broken: broken}, {Name: "coordinator"}, {Name: "history-child"}} {
-		if err := os.Symlink(rig.Binary(t, b), filepath.Join(bin, b.Name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	script, err := filepath.Abs("../examples/history/child.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, rig.Binary(t, fleet.Build{Name: "history-demo"}),
-		append([]string{"--bin", bin, "--shell", script, "--plain"}, args...)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it cleans up
-	cmd.WaitDelay = time.Minute
-	text, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return string(text), cmd.ProcessState.ExitCode()
 }
 
 // damage picks the counts that are not zero out of a report.

@@ -14,9 +14,14 @@ func apart(cmd *exec.Cmd) {
 }
 
 // Leftovers lists the processes that carry the fleet's mark and still live.
-func Leftovers(dir string) []int {
+func Leftovers(dir string) []int { return marked(dir + "\x00") }
+
+// LeftoversUnder lists those of all fleets whose folder is in dir.
+func LeftoversUnder(dir string) []int { return marked(dir + "/") }
+
+func marked(with string) []int {
 	var pids []int
-	mark := []byte(Mark + "=" + dir + "\x00")
+	mark := []byte(Mark + "=" + with)
 	paths, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is well formed
 	for _, path := range paths {
 		env, err := os.ReadFile(path)

@@ -12,6 +12,9 @@ func apart(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true
 // Leftovers cannot look into other processes here, and finds none.
 func Leftovers(string) []int { return nil }
 
+// LeftoversUnder finds none either.
+func LeftoversUnder(string) []int { return nil }
+
 // KillTree kills the process alone here; its children see that and end.
 func (p *Process) KillTree() error {
 	p.Kill()
