@@ -13,6 +13,7 @@ import (
 
 // child is one life of a process that takes frames.
 type child struct {
+	how     *recipe // what it was started by
 	group   *group
 	out     *outbox
 	answers *source
@@ -43,10 +44,11 @@ type child struct {
 // launch starts a child with its pipes and goroutines in a place of the pool; before is the child whose place it is to
 // take when it is ready, nil when the place is empty. They end by finish.
 func (p *childPool) launch(place int, before *child) (*child, error) {
+	how := p.how.Load()
 	var fds pipes
 	fail := func(err error) (*child, error) {
 		fds.closeAll()
-		return nil, problem.New("start "+p.cfg.Command[0], err, startHint(err))
+		return nil, problem.New("start "+how.command[0], err, startHint(err))
 	}
 	if err := fds.null(); err != nil {
 		return fail(err)
@@ -67,7 +69,7 @@ func (p *childPool) launch(place int, before *child) (*child, error) {
 	if err != nil {
 		return fail(err)
 	}
-	proc, mark, err := p.launcher.start(p.path, p.cfg.Command, p.env, fds.theirs)
+	proc, mark, err := p.launcher.start(how.path, how.command, how.env, fds.theirs)
 	if err != nil {
 		return fail(err)
 	}
@@ -75,7 +77,7 @@ func (p *childPool) launch(place int, before *child) (*child, error) {
 	c := &child{
 		group: watchGroup(proc, mark, p.cfg.EmptyWait), out: newOutbox(orders), answers: answers,
 		isReady: make(chan struct{}), idle: make(chan struct{}, 1), wornOut: make(chan error, 1), broken: make(chan error, 2),
-		state: ChildStarting, calls: map[uint64]*call{}, maxJobs: p.cfg.Recycle.jobs(),
+		state: ChildStarting, calls: map[uint64]*call{}, maxJobs: how.recycle.jobs(), how: how,
 		lineage: lineage{place: place, before: before},
 	}
 	if before != nil {
@@ -121,7 +123,8 @@ func (p *childPool) ready(c *child, a frames.Answer) {
 		p.mu.Unlock()
 		return
 	}
-	c.state, c.capacity, c.readyAt = ChildReady, min(a.Concurrency, p.cfg.Concurrency), time.Now()
+	c.state, c.capacity, c.readyAt = ChildReady, min(a.Concurrency, c.how.concurrency), time.Now()
+	p.outdated(c)
 	old := p.takeOver(c)
 	p.serve()
 	p.mu.Unlock()

@@ -242,7 +242,10 @@ func (p *childPool) over(c *child, a frames.Answer) {
 	r := cl.result(a)
 	c.served++
 	if why := c.isWorn(); why != nil {
-		c.wornOut <- why
+		select {
+		case c.wornOut <- why:
+		default: // it is about to be replaced anyway
+		}
 	}
 	if len(p.waiting) > 0 {
 		p.serve()

@@ -19,12 +19,11 @@ type childPool struct {
 	stopper   *stopper
 	slots     slotWatch
 	lastRun   atomic.Uint64
-	launcher  *launcher      // from Start to the end of Stop
-	lines     sync.WaitGroup // the supervisors
-	recycling chan struct{}  // a token for who starts a successor
-	guard     *guard         // from Start on; nil without memory limits
-	path      string
-	env       []string
+	launcher  *launcher              // from Start to the end of Stop
+	lines     sync.WaitGroup         // the supervisors
+	recycling chan struct{}          // a token for who starts a successor
+	guard     *guard                 // from Start on; nil without memory limits
+	how       atomic.Pointer[recipe] // from Start on
 
 	mu       sync.Mutex
 	started  bool
@@ -52,8 +51,8 @@ func (p *childPool) Start(context.Context) error {
 	if err := startable(p.started, p.stopping); err != nil {
 		return problem.New("start pool "+p.cfg.Name, err, "")
 	}
-	p.started, p.path, p.launcher = true, path, newLauncher()
-	p.env = append(p.cfg.baseEnv(), fdsVariable+"=3,4")
+	p.started, p.launcher = true, newLauncher()
+	p.how.Store(p.cfg.recipe(path))
 	p.guard = guardPool(&p.cfg, p, p.event)
 	for i := range p.places {
 		p.lines.Go(func() { p.keep(i, p.newBackoff()) })

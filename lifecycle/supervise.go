@@ -115,13 +115,13 @@ func (p *childPool) attend(c *child) {
 			return
 		case <-isReady:
 			isReady, late = nil, nil
-			if age := p.cfg.Recycle.age(); age > 0 {
+			if age := c.how.recycle.age(); age > 0 {
 				timer := time.NewTimer(age)
 				defer timer.Stop()
 				aged = timer.C
 			}
 		case <-aged:
-			recycle(fmt.Errorf("%w: %v old", ErrRecycled, p.cfg.Recycle.MaxAge))
+			recycle(fmt.Errorf("%w: %v old", ErrRecycled, c.how.recycle.MaxAge))
 		case why := <-worn:
 			recycle(why)
 		case <-late:
