@@ -15,6 +15,7 @@ func TestMutants(t *testing.T) {
 	})
 	for _, rule := range rules {
 		t.Run(rule, func(t *testing.T) {
+			t.Parallel() // they wait for leases, most of the time
 			out, code := demo(t, "", "--faults", rule)
 			if code != 0 || !strings.Contains(out, "Nothing overlapped") {
 				t.Errorf("a whole workerd does not stand it: exit code %d\n%s", code, out)

@@ -74,14 +74,14 @@ func (d *demo) fault(worker string) (over func()) {
 
 // cutOff holds back everything between worker a and the server.
 func cutOff(ctx context.Context, d *demo) error {
-	if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil {
+	if err := d.begunBy(ctx, "a", 20); err != nil {
 		return err
 	}
 	over := d.fault("a")
 	d.screen.event("worker a is cut off: nothing comes through, in either direction")
 	a := d.host("a").proxy
 	a.Hold(fleet.Up, fleet.Down)
-	if err := sleep(ctx, 14*time.Second); err != nil {
+	if err := sleep(ctx, 9*time.Second); err != nil {
 		return err
 	}
 	a.Release()

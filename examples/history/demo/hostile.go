@@ -17,8 +17,8 @@ func hostile() map[string]plan {
 			p.ops, p.work, p.faults = first(4000), 30*time.Millisecond, doubleTurns
 		}),
 		"kill-at-end": with(func(p *plan) {
-			p.about = "at the end of its session a holder kills its jobs. Worker a is cut off from the server for 14 s, with long jobs."
-			p.ops, p.work, p.proxied, p.faults = wide(100, 2), 14*time.Second, true, cutOff
+			p.about = "at the end of its session a holder kills its jobs. Worker a is cut off from the server for 9 s, with long jobs."
+			p.ops, p.work, p.proxied, p.faults = wide(60, 1), 10*time.Second, true, cutOff
 		}),
 		"stolen-mark": with(func(p *plan) {
 			p.about = "a stolen claim is not released by its job's absence. What worker a says is held back beyond its lease and comes late, three times."
@@ -44,6 +44,7 @@ func hostile() map[string]plan {
 		"steal-count": with(func(p *plan) {
 			p.about = "the write that steals a claim counts the loss. One job takes its worker down each time; after three it must be dead."
 			p.ops, p.work, p.faults, p.check = wide(30, 1), 200*time.Millisecond, poison, poisonDead
+			p.patience = 20 * time.Second
 			p.lastShell, p.shells, p.shellWork = true, 1, time.Minute
 		}),
 		"move-ids": with(func(p *plan) {
@@ -52,9 +53,9 @@ func hostile() map[string]plan {
 			p.lease = 15 * time.Second // a hiccup of the answers must not end the session
 		}),
 		"long-claims": with(func(p *plan) {
-			p.about = "the claim of a long job is renewed. Jobs take up to two minutes, and turns are doubled: this takes that long."
-			p.ops, p.work, p.faults = wide(60, 1), 2*time.Minute, doubleSeldom
-			p.patience = 3 * time.Minute
+			p.about = "the claim of a long job is renewed. Jobs take up to 85 s, and turns are doubled: this takes that long."
+			p.ops, p.work, p.faults = wide(60, 1), 85*time.Second, doubleSeldom
+			p.patience = 2 * time.Minute
 		}),
 	}
 }
