@@ -65,6 +65,8 @@ type daemon struct {
 	opts      Options
 	ctx       context.Context // ends with the daemon
 	end       context.CancelFunc
+	drained   context.Context // ends when the engine has handed everything back
+	drain     context.CancelFunc
 	health    *health
 	telemetry *telemetry
 	metrics   *metrics.Metrics
@@ -131,12 +133,14 @@ func (d *daemon) open() error {
 	d.members.Store(&[]member{})
 	d.telemetry.start(func() []member { return *d.members.Load() })
 	d.ctx, d.end = context.WithCancel(context.Background())
+	d.drained, d.drain = context.WithCancel(context.Background())
 	return nil
 }
 
 // close ends it.
 func (d *daemon) close() {
 	d.end()
+	d.drain()
 	if d.conn != nil {
 		d.conn.Close()
 	}

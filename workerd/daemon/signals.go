@@ -41,6 +41,7 @@ type life struct {
 	wasIdle         bool
 	reloading       bool
 	again           bool // HUP came while reloading
+	stopReload      context.CancelFunc
 	err             error
 }
 
@@ -183,7 +184,10 @@ func (d *daemon) announce(quiet bool) {
 // handBack begins the stop.
 func (d *daemon) handBack(e drain.Event) {
 	s := d.cfg.Shutdown
-	d.begun = time.Now()
+	d.begun, d.again = time.Now(), false
+	if d.reloading {
+		d.stopReload()
+	}
 	d.log.Info().Stringer("signal", e).Dur("timeout", s.Timeout).Msg("stopping: no further jobs; those that run may finish")
 	d.notify(d.manager.Stopping("stopping: jobs may finish"))
 	var bound, drained context.Context
@@ -202,6 +206,10 @@ func (d *daemon) leave() {
 	d.endJobs(nil)
 	d.health.engine.Store(nil)
 	d.runs.close()
+	if d.reloading {
+		d.reloaded(<-d.reread)
+	}
+	d.drain()
 	d.stopPools()
 	d.conn.Close()
 	d.log.Info().Dur("took", time.Since(d.begun)).Msg("stopped")
