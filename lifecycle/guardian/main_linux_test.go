@@ -191,6 +191,7 @@ type top struct {
 	t   *testing.T
 	cmd *exec.Cmd
 	dir string // trees, and the lives of engines
+	pid int    // of the guardian, as its engine knows it
 
 	mu    sync.Mutex
 	lines []string
@@ -250,6 +251,7 @@ func beginIn(t *testing.T, words, dir string, settings ...setting) *top {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	g.pid = cmd.Process.Pid
 	_ = w.Close()
 	read := make(chan struct{})
 	go func() { // ends when the last holder of the pipe is dead, or with the test
@@ -338,8 +340,8 @@ func (g *top) engine(life int) int {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if fields[1] != strconv.Itoa(g.cmd.Process.Pid) {
-		g.t.Errorf("the engine takes %s for its guardian, not %d", fields[1], g.cmd.Process.Pid)
+	if fields[1] != strconv.Itoa(g.pid) {
+		g.t.Errorf("the engine takes %s for its guardian, not %d", fields[1], g.pid)
 	}
 	return pid
 }

@@ -58,23 +58,37 @@ func shellCommand(args []string) (string, bool) {
 	return "", false
 }
 
-// withExec puts an exec before the word by which a program is started in a script.
+// withExec puts an exec before the command of a script that starts a program by its word.
 func withExec(script string, args []string) string {
+	at := -1
 	if len(args) > 0 {
-		for from := 0; ; {
-			at := strings.Index(script[from:], args[0])
-			if at < 0 {
+		for from := 0; at < 0; {
+			i := strings.Index(script[from:], args[0])
+			if i < 0 {
 				break
 			}
-			at += from
-			if at == 0 || strings.ContainsRune(" \t\n;&|(", rune(script[at-1])) {
-				return script[:at] + "exec " + script[at:]
+			if i += from; i == 0 || strings.ContainsRune(" \t"+separators, rune(script[i-1])) {
+				at = i
 			}
-			from = at + len(args[0])
+			from = i + len(args[0])
 		}
 	}
-	return "exec " + script
+	if at < 0 {
+		return "exec " + script
+	}
+	begin := strings.LastIndexAny(script[:at], separators) + 1
+	for {
+		begin += len(script[begin:]) - len(strings.TrimLeft(script[begin:], " \t"))
+		word, _, more := strings.Cut(script[begin:at], " ")
+		if !more || !strings.Contains(word, "=") {
+			return script[:begin] + "exec " + script[begin:]
+		}
+		begin += len(word) // a variable is set before exec
+	}
 }
+
+// separators stand between commands.
+const separators = ";&|(\n"
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 

@@ -1,0 +1,53 @@
+package guardian
+
+import (
+	"os"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestInstances(t *testing.T) {
+	own, err := ownInstance()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own.gone(own) || badgeGone(own.badge(), own) {
+		t.Error("the own instance is gone")
+	}
+	other := own
+	other.start++ // the same number at another time
+	if !other.gone(own) || !badgeGone(other.badge(), own) {
+		t.Error("an instance whose number is another's now is not gone")
+	}
+	living := instance{own.namespace, os.Getppid(), 0}
+	if s := startOf(living.pid); s != 0 {
+		living.start = s
+		if living.gone(own) || badgeGone(living.badge(), own) {
+			t.Error("a living process is gone")
+		}
+	}
+	foreign := instance{own.namespace + 1, own.pid, own.start + 1}
+	if foreign.gone(own) || badgeGone(foreign.badge(), own) {
+		t.Error("one of another pid namespace was judged")
+	}
+}
+
+func TestInstancesAsText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		i := instance{rapid.Uint64().Draw(t, "ns"), rapid.IntRange(1, 1<<22).Draw(t, "pid"), rapid.Uint64().Draw(t, "start")}
+		for _, text := range []string{i.String(), i.String() + ".17"} {
+			if got, err := parseInstance(text); got != i || err != nil {
+				t.Fatalf("%s: %+v, %v", text, got, err)
+			}
+		}
+		if i.badge() >= 1<<62 {
+			t.Fatalf("the badge %x is too large", i.badge())
+		}
+	})
+	for _, text := range []string{"", "1", "1.2", "a.b.c", "1.2.x", "..", "test.77"} {
+		if _, err := parseInstance(text); err == nil {
+			t.Errorf("%q was taken for an instance", text)
+		}
+	}
+}
