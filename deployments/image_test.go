@@ -96,6 +96,10 @@ func buildBinaries(t *testing.T) (string, error) {
 	cmd := exec.Command("sh", "-ec", line)
 	cmd.Dir = ".."
 	cmd.Stderr = os.Stderr
+	// Also for those who are not the one who runs the tests.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
 	return dir, cmd.Run()
 }
 
