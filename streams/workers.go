@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -195,8 +196,8 @@ func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, 
 
 // CheckWorkerID refuses with ErrWorkerAlive when a living session other than own has this worker id. A worker writes
 // its own record first and asks then: of two that start at once, the one whose first record was stored later gives way.
-// Before it has a record, own is empty.
-func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) error {
+// Before it has a record, own is empty. Sessions that the caller knows to be over may still look alive: gone.
+func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string, gone ...string) error {
 	op := fmt.Sprintf("start as worker %q", id)
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -223,7 +224,7 @@ func CheckWorkerID(ctx context.Context, js jetstream.JetStream, id, own string) 
 			continue
 		}
 		for _, r := range workers {
-			if r.Worker == id && r.Session != own && r.Living() && r.first() < mine {
+			if r.Worker == id && r.Session != own && r.Living() && r.first() < mine && !slices.Contains(gone, r.Session) {
 				return problem.New(op,
 					fmt.Errorf("%w: pid %d on %s, last beat at %s", ErrWorkerAlive, r.PID, r.Host, r.BeatAt.UTC().Format(time.TimeOnly+" MST")),
 					fmt.Sprintf("give each worker an id of its own, or none; if that one is gone, its lease (%s) is over soon", r.Lease()))

@@ -127,7 +127,7 @@ func (d *daemon) open() error {
 	})
 	a, err := d.newAlarm(d.cfg.Alerts)
 	if err != nil {
-		return errors.Join(ErrConfig, err)
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	d.alarm.Store(a)
 	d.members.Store(&[]member{})
@@ -170,7 +170,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	if d.pools, err = d.newPools(d.cfg); err != nil {
-		return errors.Join(ErrConfig, err)
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	d.natsLost("it was never there")
 	if d.conn, err = d.connect(ctx); err != nil {
@@ -203,7 +203,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	if err = d.pools.Start(ctx); err != nil {
-		return errors.Join(ErrConfig, err)
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	d.engine, err = engine.Start(ctx, engine.Options{
 		Conn: d.conn, Queues: queues, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
@@ -266,7 +266,7 @@ func (d *daemon) observe(e engine.Event) {
 
 // awaitID refuses an id that another workerd has, and waits out the lease of one that died with it.
 func (d *daemon) awaitID(ctx context.Context, js jetstream.JetStream) error {
-	err := streams.CheckWorkerID(ctx, js, d.id, "")
+	err := streams.CheckWorkerID(ctx, js, d.id, "", d.gone()...)
 	if !errors.Is(err, streams.ErrWorkerAlive) {
 		return err
 	}
@@ -278,7 +278,7 @@ func (d *daemon) awaitID(ctx context.Context, js jetstream.JetStream) error {
 			return ctx.Err()
 		case <-time.After(time.Second):
 		}
-		err := streams.CheckWorkerID(ctx, js, d.id, "")
+		err := streams.CheckWorkerID(ctx, js, d.id, "", d.gone()...)
 		if !errors.Is(err, streams.ErrWorkerAlive) {
 			return err
 		}
@@ -308,7 +308,7 @@ func (d *daemon) alone(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return err
 	}
-	return streams.CheckWorkerID(ctx, js, d.id, session)
+	return streams.CheckWorkerID(ctx, js, d.id, session, d.gone()...)
 }
 
 func closed() context.Context {

@@ -124,6 +124,14 @@ func (d *daemon) note() func(engine.Held) {
 	}
 }
 
+// gone is the session of a former engine under this guardian, which may still look alive.
+func (d *daemon) gone() []string {
+	if h, _, ok := d.link.Predecessor(); ok {
+		return []string{h.Session}
+	}
+	return nil
+}
+
 // predecessor is what a former engine under this guardian held.
 func (d *daemon) predecessor() *engine.Predecessor {
 	h, reason, ok := d.link.Predecessor()
