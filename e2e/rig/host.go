@@ -94,6 +94,9 @@ func (h *Host) Stop() {
 	}
 }
 
+// Dying says that its end is to come, by whoever kills it otherwise than by a method of this type.
+func (h *Host) Dying() { h.gone = true }
+
 // Kill ends it as a dying host does, and notes the fault.
 func (h *Host) Kill() {
 	h.r.t.Helper()
