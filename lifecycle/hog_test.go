@@ -107,7 +107,7 @@ func preload(mib int) {
 		if file, err = os.CreateTemp("", "hog"); err == nil {
 			err = file.Truncate(int64(mib) << 20)
 		}
-		defer os.Remove(file.Name())
+		defer func() { _ = os.Remove(file.Name()) }()
 	} else {
 		file = os.NewFile(5, "shared")
 	}
@@ -169,12 +169,21 @@ func actAsHogOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 	}
 }
 
+// findPython is the interpreter itself, "" when there is none: what PATH finds may be a script that looks for it each time.
+var findPython = sync.OnceValue(func() string {
+	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+})
+
 // hogs are the children to run a scenario with: a Python one, where there is Python, and a Go one.
 func hogs(t *testing.T, scenario func(t *testing.T, cfg lifecycle.Config)) {
 	t.Helper()
 	golang := children(t, "hog")
 	python := golang
-	if path, err := exec.LookPath("python3"); err == nil {
+	if path := findPython(); path != "" {
 		script, err := filepath.Abs("testdata/hog.py")
 		if err != nil {
 			t.Fatal(err)

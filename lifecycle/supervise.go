@@ -116,9 +116,7 @@ func (p *childPool) attend(c *child) {
 		case <-isReady:
 			isReady, late = nil, nil
 			if age := c.how.recycle.age(); age > 0 {
-				timer := time.NewTimer(age)
-				defer timer.Stop()
-				aged = timer.C
+				aged = time.After(age)
 			}
 		case <-aged:
 			recycle(fmt.Errorf("%w: %v old", ErrRecycled, c.how.recycle.MaxAge))

@@ -107,7 +107,7 @@ func (r *Reader) leaderOf(table map[int]*row, pid int, kin func(int) int, depth 
 	if row.leader >= 0 {
 		return row.leader
 	}
-	leader := 0
+	var leader int
 	switch m := r.members[pid]; {
 	case r.trees[row.group] != nil:
 		leader = row.group
