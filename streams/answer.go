@@ -49,9 +49,17 @@ func readAnswer(op string, q subjects.Queue, answer *nats.Msg) (Ack, error) {
 	return Ack{ack.Seq, ack.Duplicate}, nil
 }
 
+// nobody is unknownQueue for those who may ask again.
 func nobody(op string, q subjects.Queue) error {
-	return problem.New(op, fmt.Errorf("%w %q: %w", ErrUnknownQueue, string(q), nats.ErrNoResponders), problem.Hint(unknownQueue(op, q)))
+	err := unknownQueue(op, q)
+	return problem.New(op, noResponders{errors.Unwrap(err)}, problem.Hint(err))
 }
+
+// noResponders is nats.ErrNoResponders too, in the words of what it wraps.
+type noResponders struct{ error }
+
+func (n noResponders) Is(target error) bool { return target == nats.ErrNoResponders }
+func (n noResponders) Unwrap() error        { return n.error }
 
 // refusal says what a refused publish means. One code stands for every failure to store, so its text is looked at.
 func refusal(op string, q subjects.Queue, e *jetstream.APIError) error {

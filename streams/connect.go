@@ -162,7 +162,11 @@ func (o Options) attempt(ctx context.Context) (*nats.Conn, error) {
 		opts = append(opts, nats.ClientCert(o.TLS.Cert, o.TLS.Key))
 	}
 	if o.OnDisconnect != nil {
-		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { o.OnDisconnect(err) }))
+		opts = append(opts, nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() { // by the caller, who knows
+				o.OnDisconnect(err)
+			}
+		}))
 	}
 	if o.OnReconnect != nil {
 		opts = append(opts, nats.ReconnectHandler(func(*nats.Conn) { o.OnReconnect() }))

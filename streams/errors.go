@@ -101,7 +101,7 @@ func explain(op string, q subjects.Queue, err error) error {
 		return problem.New(op, fmt.Errorf("%w: the connection is down: %w", ErrNoServer, err), "is the NATS server running, and reachable from here?")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return problem.New(op, fmt.Errorf("no answer from JetStream in time: %w", err),
-			"the server may be overloaded or have no leader, or this user may have no right to ask: see `coordinator doctor`")
+			"the server may be overloaded or have no leader, or this user may have no right to ask: see the server's log")
 	}
 	return problem.New(op, err, "")
 }

@@ -111,7 +111,8 @@ func jobInfo(q subjects.Queue, m Message) (JobInfo, subjects.JobHeader) {
 	h, err := subjects.ReadJobHeader(q, m.Seq, m.Header)
 	if err != nil {
 		info.Invalid = err.Error()
-		h.Kind, h.ID = subjects.Get(m.Header, subjects.HeaderKind), subjects.Get(m.Header, subjects.HeaderMsgID)
+		h.Kind = subjects.Get(m.Header, subjects.HeaderKind)
+		h.ID = subjects.Get(subjects.StripServer(m.Header), subjects.HeaderJobID) // the publisher's, never a move's
 	}
 	info.Kind, info.ID = h.Kind, h.ID
 	var bad error

@@ -56,7 +56,8 @@ func NewEntity(typ, id string) (Entity, error) {
 			"a type is 1 to 64 of A-Z, a-z, 0-9, _ and -")
 	}
 	if _, err := checkID(id); err != nil {
-		return Entity{}, problem.New("read entity "+quote(e.String()), err, "")
+		return Entity{}, problem.New("read entity "+quote(e.String()), err,
+			"an id is 1 to 256 bytes of UTF-8; where it cannot be, take a hash of it, and put the whole into the body")
 	}
 	return e, nil
 }

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/seriatim/seriatim/internal/nearest"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/internal/version"
 	"github.com/seriatim/seriatim/lifecycle/guardian"
@@ -62,6 +64,10 @@ func run(args []string, link *guardian.Link, isEngine bool) int {
 	if err := set.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return exitClean
+		}
+		if unknown := new(pflag.NotExistError); errors.As(err, &unknown) {
+			text, hint := nearest.Flag(unknown, set)
+			err = problem.New("read the command line", errors.New(text), cmp.Or(hint, "see: workerd --help"))
 		}
 		return fail(err, exitUsage)
 	}

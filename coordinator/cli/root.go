@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -95,18 +94,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	if !errors.As(err, &unknown) {
 		return usagef("see: "+cmd.CommandPath()+" --help", "%w", err)
 	}
-	var known []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	slices.Sort(known)
-	word := unknown.GetSpecifiedName()
-	if len(word) == 1 {
-		return usagef("see: "+cmd.CommandPath()+" --help", "unknown flag -%s", word)
+	text, hint := nearest.Flag(unknown, cmd.Flags())
+	if hint == "" {
+		hint = "see: " + cmd.CommandPath() + " --help"
 	}
-	hint := "see: " + cmd.CommandPath() + " --help"
-	if n := nearest.Word(word, known); n != "" {
-		hint = "did you mean --" + n + "?"
-	}
-	return usagef(hint, "unknown flag --%s", word)
+	return usagef(hint, "%s", text)
 }
 
 // takes checks the number of arguments against their names: "QUEUE", "[SEQ…]".

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
@@ -49,6 +51,13 @@ func newSite(t *testing.T, flags ...string) *site {
 func emptySite(t *testing.T, url string) *site {
 	t.Helper()
 	return &site{t: t, dir: t.TempDir(), url: url}
+}
+
+// in is the site in a subtest.
+func (s *site) in(t *testing.T) *site {
+	sub := *s
+	sub.t = t
+	return &sub
 }
 
 // write makes a file in the site's folder and returns its name.
@@ -183,7 +192,7 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-// jobs waits until the queue has n unfinished jobs and dead dead ones.
+// await waits until the queue has n unfinished jobs and dead dead ones.
 func (s *site) await(n, dead uint64) {
 	s.t.Helper()
 	ctx := within(s.t)
@@ -206,7 +215,9 @@ func (s *site) await(n, dead uint64) {
 // raw publishes as any client may, and returns the server's refusal.
 func (s *site) raw(subject string, header map[string][]string, body string) error {
 	s.t.Helper()
-	m := newMsg(subject, header, body)
+	m := nats.NewMsg(subject)
+	m.Data = []byte(body)
+	maps.Copy(m.Header, header)
 	_, err := s.js.PublishMsg(within(s.t), m, jetstream.WithRetryAttempts(0))
 	return err
 }

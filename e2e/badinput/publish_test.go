@@ -2,6 +2,7 @@ package badinput
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,26 +12,17 @@ import (
 	"github.com/seriatim/seriatim/streams"
 )
 
-func newMsg(subject string, header map[string][]string, body string) *nats.Msg {
-	m := nats.NewMsg(subject)
-	for name, values := range header {
-		m.Header[name] = values
-	}
-	m.Data = []byte(body)
-	return m
-}
-
 // What the command line can be blamed for is refused before anything is sent.
 func TestNamesOnTheCommandLine(t *testing.T) {
 	s := newSite(t)
 	long := strings.Repeat("x", 257)
 	s.coordinator("job", "publish", "ci", "build").must(2, `^coordinator: read entity "build": .*no dot`, `^hint: write it as type\.id, such as build\.123$`)
 	s.coordinator("job", "publish", "ci", "bu/ild.1").must(2, `not an entity type`, `^hint: `)
-	s.coordinator("job", "publish", "ci", "build.\xff").must(2, `UTF-8`)
+	s.coordinator("job", "publish", "ci", "build.\xff").must(2, `not UTF-8`, `^hint: an id is 1 to 256 bytes of UTF-8`)
 	s.coordinator("job", "publish", "ci", "build."+long).must(2, `257 bytes`, `^hint: `)
 	s.coordinator("job", "publish", "CI", "build.1").must(2, `^coordinator: read queue name "CI"`, `^hint: use 1 to 32 of a-z`)
 	s.coordinator("job", "publish", "ci").must(2, `TYPE\.ID is missing`)
-	s.coordinator("job", "publish", "nix", "build.1").must(1, `^coordinator: publish to nix for build\.1: unknown queue "nix"`, `^hint: make it with: coordinator queue add nix$`)
+	s.coordinator("job", "publish", "nix", "build.1").must(1, `^coordinator: publish to nix for build\.1: unknown queue "nix"$`, `^hint: make it with: coordinator queue add nix$`)
 	s.coordinator("job", "publish", "ci", "build.1", "--kind", "a b").must(2, `Job-Kind`, `^hint: `)
 	s.coordinator("jobb", "publish").must(2, `unknown command "jobb"`, `^hint: did you mean: coordinator job\?$`)
 	s.coordinator("job", "publish", "ci", "build.1", "--knid", "x").must(2, `unknown flag --knid`, `^hint: did you mean --kind\?$`)
@@ -112,7 +104,11 @@ func TestUnusableJobsDieWithTheReason(t *testing.T) {
 			t.Errorf("no dead letter of %q says %q", b.subject, b.says)
 		}
 	}
-	s.coordinator("dead", "ls", "ci").must(0)
+	for _, d := range dead {
+		if d.ID != fmt.Sprintf("ci-%d", d.JobSeq) {
+			t.Errorf("dead job %d is called %q", d.Seq, d.ID)
+		}
+	}
 }
 
 // Headers that the server obeys, and ids of the system's own, in the hands of a publisher.

@@ -15,7 +15,9 @@ func (s *site) both(patterns ...string) {
 	s.t.Helper()
 	s.coordinator("queue", "info", "ci").must(1, patterns...)
 	s.coordinator("job", "publish", "ci", "build.1").must(1, patterns...)
-	s.workerd("--queue", "ci", "--", "true").must(1, patterns...)
+	if r := s.workerd("--queue", "ci", "--", "true").must(1, patterns...); strings.Contains(r.stderr, "connection is lost") {
+		s.t.Error("it takes its own leaving for a loss")
+	}
 }
 
 func TestServerWithoutJetStream(t *testing.T) {

@@ -1,8 +1,9 @@
 package badinput
 
 import (
-	"strings"
 	"testing"
+
+	"github.com/seriatim/seriatim/e2e/rig"
 )
 
 // A configuration that cannot be used: the line, the key, and the one that was meant. Nothing runs.
@@ -15,23 +16,23 @@ func TestMalformedConfiguration(t *testing.T) {
 		{"no yaml", "queues: [ci\npools:\n", `:[0-9]+: `, ""},
 		{"no unit", "queues: [ci]\nshutdown: {timeout: 25}\npools: [{name: a, command: [./run]}]\n", `:2: shutdown\.timeout: .*unit`, ""},
 		{"queue's name", "queues: [CI]\npools: [{name: a, command: [./run]}]\n", `:1: queues: .*"CI"`, ""},
-		{"no command", "queues: [ci]\npools: [{name: a}]\n", `:2: pools\.a: .*command`, ""},
+		{"no command", "queues: [ci]\npools: [{name: a}]\n", `:2: pools\.a\.command: the pool has no command`, ""},
 		{"mode", "queues: [ci]\npools: [{name: a, mode: pol, command: [./run]}]\n", `:2: pools\.a\.mode: .*"pol"`, ""},
 		{"tab", "queues:\n\t- ci\n", `:2: `, ""},
 		{"nothing", "", `queues`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &site{t: t, dir: s.dir, url: s.url}
+			s := s.in(t)
 			s.write("unknown.yaml", c.text)
 			s.workerd("--config", "unknown.yaml").must(2, c.says)
 			s.coordinator("config", "check", "unknown.yaml").must(1, c.says)
 		})
 	}
 	s.workerd("--config", "none.yaml").must(2, `none\.yaml: no such file`)
-	s.workerd("--queue", "ci").must(2, `^workerd: .*(pool|command)`, `^hint: .*--`)
-	s.workerd("--", "./run").must(2, `queue`, `^hint: `)
+	s.workerd("--queue", "ci").must(2, `^workerd: pools: no pool is given: write one under .pools:. or a command after --$`)
+	s.workerd("--", "./run").must(2, `^workerd: queues: no queue is given: write .queues: \[ci\]. or --queue ci$`)
 	s.workerd("--queue", "ci", "./run").must(2, `unknown command "\./run"`, `^hint: .*behind --`)
-	s.workerd("--quue", "ci", "--", "./run").must(2, `--quue`)
+	s.workerd("--quue", "ci", "--", "./run").must(2, `unknown flag --quue`, `^hint: did you mean --queue\?$`)
 	s.workerd("--queue", "CI", "--", "./run").must(2, `"CI"`)
 	s.workerd("--queue", "ci", "--shutdown-timeout", "25", "--", "./run").must(2, `25`, `unit`)
 	s.workerd("--queue", "ci", "--id", "a b", "--", "./run").must(2, `"a b"`)
@@ -41,8 +42,8 @@ func TestMalformedConfiguration(t *testing.T) {
 func TestCommandThatDoesNotExist(t *testing.T) {
 	s := newSite(t)
 	s.coordinator("job", "publish", "ci", "build.1").must(0)
-	s.workerd("--queue", "ci", "--", "./none.sh").must(2, `\./none\.sh`, `^hint: `)
-	s.workerd("--queue", "ci", "--mode", "pool", "--", "no-such-program").must(2, `no-such-program`, `^hint: `)
+	s.workerd("--queue", "ci", "--", "./none.sh").must(2, `^workerd: configuration: start pool "main": exec: "\./none\.sh": .*no such file`, `^hint: give command a path`)
+	s.workerd("--queue", "ci", "--mode", "pool", "--", "no-such-program").must(2, `"no-such-program": executable file not found`, `^hint: .*PATH`)
 	s.write("plain", "echo")
 	if err := chmod(s, "plain"); err != nil {
 		t.Fatal(err)
@@ -107,25 +108,28 @@ done
 func TestChildThatNeverGetsReady(t *testing.T) {
 	s := newSite(t)
 	s.coordinator("job", "publish", "ci", "build.1").must(0)
-	for name, script := range map[string]string{
-		"ends at once": "echo could not load the application >&2; exit 3",
-		"garbage":      "echo hello >&4; sleep 600",
-		"newer":        `echo '{"ready":true,"concurrency":1,"version":99}' >&4; sleep 600`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := &site{t: t, dir: s.dir, url: s.url, js: s.js}
-			s.write("child.sh", "#!/bin/sh\n"+script+"\n")
+	type child struct {
+		name, script string
+		says         []string
+	}
+	children := rig.Size(3, 4)
+	for _, c := range []child{
+		{"ends at once", "echo could not load the application >&2; exit 3", []string{"exited with status 3: could not load the application"}},
+		{"says garbage", "echo hello >&4; sleep 600", []string{"not a frame", "hello"}},
+		{"is newer", `echo '{"ready":true,"concurrency":1,"version":99}' >&4; sleep 600`, []string{"version 99", "newer protocol"}},
+		{"says nothing", "sleep 600", []string{"ready", "within 1m"}},
+	}[:children] {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			s.write("child.sh", "#!/bin/sh\n"+c.script+"\n")
 			w := s.start("--queue", "ci", "--mode", "pool", "--", "./child.sh")
-			line := w.says(`"level":"warn"`, `"child":`, "ready")
-			if name == "ends at once" {
-				w.says("could not load the application")
-			}
-			if name == "newer" && !strings.Contains(line, "99") {
-				t.Errorf("it does not name the version: %s", line)
-			}
+			w.says(append(c.says, `"level":"warn"`, `"child":`)...)
 			s.await(1, 0)
 		})
 	}
+	s.write("run.sh", "#!/bin/sh\ncat >> ran\n")
+	s.start("--queue", "ci", "--", "./run.sh")
+	s.await(0, 0)
 }
 
 // The second workerd of one id does not start while the first one lives, and takes nothing from it.

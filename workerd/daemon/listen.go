@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -31,7 +30,7 @@ func (d *daemon) listen(ctx context.Context) error {
 		d.door = door
 		d.server.Serve(door.Listener())
 	case d.cfg.RunDir != "":
-		return errors.Join(ErrConfig, err)
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	default:
 		d.log.Warn().Err(err).Str("hint", problem.Hint(err)).Msg("no control socket: workerd quiet, stop and status do not find this process")
 	}
