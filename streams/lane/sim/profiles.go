@@ -97,6 +97,7 @@ func LateDeletes() Profile {
 	p.Lanes, p.Slots, p.Every = 8, 8, time.Second
 	p.Long, p.LongMax = .4, 40*time.Second
 	p.CutEvery, p.CutMax, p.Late = 40*time.Second, 40*time.Second, .9
+	p.StopEvery, p.Fail = 45*time.Second, .2 // the mark must outlive handing back and retries
 	return p
 }
 
@@ -143,6 +144,7 @@ func ClaimsAway() Profile {
 	p.Every = time.Second
 	p.ClaimsDownEvery, p.ClaimsDownMax = 2*time.Minute, 100*time.Second
 	p.Slow, p.SlowMax, p.Long, p.LongMax = .2, 20*time.Second, .2, 40*time.Second
+	p.Bound = 45 * time.Second // less than a claim's life
 	return p
 }
 
