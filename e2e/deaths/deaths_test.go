@@ -1,0 +1,151 @@
+package deaths
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/record"
+	"github.com/seriatim/seriatim/e2e/rig"
+	"github.com/seriatim/seriatim/internal/proctest"
+)
+
+const atOnce = 3 // jobs
+
+// byTurns kills the one of two workerds that runs the jobs, and sees them run on the other one.
+func byTurns(t *testing.T, deadly func(h *rig.Host) error) {
+	s := newScene(t)
+	hosts := []*rig.Host{s.host("a", atOnce), s.host("b", atOnce)}
+	hosts[0].Start()
+	release := s.jobs(atOnce)
+	s.startsOn("a", atOnce, 0)
+	var died, again []time.Duration
+	n := rounds(t, 3)
+	for i := range n {
+		h, other := hosts[i%2], hosts[(i+1)%2]
+		trees := s.tree(h, atOnce)
+		other.Start()
+		engine := engineOf(t, h)
+		at := record.Now()
+		since := time.Now()
+		h.Dying()
+		if err := deadly(h); err != nil {
+			t.Fatal(err)
+		}
+		died = append(died, proctest.AwaitDead(t, trees, since))
+		starts := s.startsOn(other.Name, atOnce, at)
+		again = append(again, time.Duration(starts[atOnce-1].T-at))
+		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
+		<-h.Proc.Done()
+		if err := syscall.Kill(engine, 0); err == nil {
+			awaitGone(t, engine)
+		}
+	}
+	report(t, "from the kill until all processes of its jobs are dead", died)
+	report(t, "from the kill until its jobs run on the other worker", again)
+	release()
+	s.AwaitFinished(atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	if rep := s.Check(); rep.Runs != atOnce*(n+1) {
+		t.Errorf("%d runs in %d rounds", rep.Runs, n)
+	}
+}
+
+func awaitGone(t *testing.T, pid int) {
+	t.Helper()
+	for end := time.Now().Add(rig.Bound); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("process %d does not end", pid)
+		}
+	}
+}
+
+func TestScenario01KillTheTop(t *testing.T) {
+	byTurns(t, func(h *rig.Host) error { return h.Proc.Signal(syscall.SIGKILL) })
+}
+
+func TestScenario02KillTheGroupOfTheTop(t *testing.T) {
+	byTurns(t, func(h *rig.Host) error { return syscall.Kill(-h.Proc.PID(), syscall.SIGKILL) })
+}
+
+// The successor of a dead engine gives back what that one held, and does not wait for any lease.
+func TestScenario03KillTheEngine(t *testing.T) {
+	s := newScene(t, "--max-lost", "0")
+	h := s.host("a", atOnce).Start()
+	release := s.jobs(atOnce)
+	s.startsOn("a", atOnce, 0)
+	var died, again []time.Duration
+	n := rounds(t, 3)
+	for range n {
+		trees := s.tree(h, atOnce)
+		at, since := record.Now(), time.Now()
+		if err := syscall.Kill(engineOf(t, h), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		died = append(died, proctest.AwaitDead(t, trees, since))
+		starts := s.startsOn("a", atOnce, at)
+		again = append(again, time.Duration(starts[atOnce-1].T-at))
+		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
+		if n > 4 {
+			time.Sleep(16 * time.Second) // five deaths within a minute are too many
+		}
+	}
+	report(t, "from the kill until all processes of its jobs are dead", died)
+	report(t, "from the kill until its jobs run again on the same worker", again)
+	release()
+	s.AwaitFinished(atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	if rep := s.Check(); rep.Runs != atOnce*(n+1) {
+		t.Errorf("%d runs in %d rounds", rep.Runs, n)
+	}
+}
+
+func TestScenario04KillBoth(t *testing.T) {
+	s := newScene(t, "--lease", "6s", "--max-lost", "0")
+	a, b := s.host("a", atOnce), s.host("b", atOnce)
+	a.Start()
+	release := s.jobs(2 * atOnce)
+	s.startsOn("a", atOnce, 0)
+	b.Start()
+	s.startsOn("b", atOnce, 0)
+	others := s.tree(b, atOnce)
+	n := rounds(t, 2)
+	for range n {
+		trees := s.tree(a, atOnce)
+		at := record.Now()
+		killBoth(t, a)
+		for _, e := range s.startsOn("a", 0, 0) {
+			awaitGone(t, e.PID) // the children themselves die with the engine
+		}
+		if left := proctest.Living(trees); left == "" {
+			t.Error("nothing was left to sweep: this round shows nothing")
+		}
+		since := time.Now()
+		a.Start()
+		t.Logf("swept %v after the start", proctest.AwaitDead(t, trees, since))
+		s.startsOn("a", atOnce, at)
+		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: "a"})
+	}
+	if lives := proctest.Living(others); len(lives) != len(others) {
+		t.Errorf("of another living worker's processes only %s live", lives)
+	}
+	release()
+	s.AwaitFinished(2*atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	s.Check()
+}
+
+// killBoth kills guardian and engine so that neither sees the other die.
+func killBoth(t *testing.T, h *rig.Host) {
+	t.Helper()
+	h.Dying()
+	pids := []int{h.Proc.PID(), engineOf(t, h)}
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	<-h.Proc.Done()
+}

@@ -1,0 +1,188 @@
+package deaths
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/record"
+	"github.com/seriatim/seriatim/e2e/rig"
+	"github.com/seriatim/seriatim/internal/proctest"
+	"github.com/seriatim/seriatim/lifecycle"
+)
+
+// A stop without NATS is bounded, and what could not be handed back is run by another worker after the lease.
+func TestScenario13TermWithoutNATS(t *testing.T) {
+	s := newScene(t, "--lease", "6s")
+	a, b := s.host("a", atOnce), s.host("b", atOnce)
+	a.Start()
+	release := s.jobs(atOnce)
+	s.startsOn("a", atOnce, 0)
+	trees := s.tree(a, atOnce)
+	s.Server.Kill()
+	at, since := record.Now(), time.Now()
+	a.Signal(syscall.SIGTERM)
+	died := proctest.AwaitDead(t, trees, since)
+	if err := a.Proc.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("all processes of its jobs dead after %v, ended after %v; its timeout is %v", died, time.Since(since), a.Timeout)
+	s.Server.Restart()
+	b.Start()
+	starts := s.startsOn("b", atOnce, at)
+	t.Logf("run elsewhere %v after the TERM", time.Duration(starts[atOnce-1].T-at))
+	s.Fault(record.Kill{At: at, Until: record.Now(), Worker: "a"})
+	release()
+	s.AwaitFinished(atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	s.Check()
+}
+
+// A second TERM ends what the first one would have waited for, and all is handed back all the same.
+func TestScenario15SecondTerm(t *testing.T) {
+	s := newScene(t)
+	a, b := s.host("a", atOnce), s.host("b", atOnce)
+	a.Timeout = 10 * time.Minute
+	a.Start()
+	release := s.jobs(atOnce)
+	s.startsOn("a", atOnce, 0)
+	trees := s.tree(a, atOnce)
+	b.Start()
+	at, since := record.Now(), time.Now()
+	a.Signal(syscall.SIGTERM)
+	awaitSaid(t, a, "stopping: no further jobs; those that run may finish")
+	if lives := proctest.Living(trees); len(lives) != len(trees) {
+		t.Errorf("after the first TERM only %s live", lives)
+	}
+	a.Signal(syscall.SIGTERM)
+	t.Logf("all processes of its jobs dead %v after the first TERM", proctest.AwaitDead(t, trees, since))
+	if err := a.Proc.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	starts := s.startsOn("b", atOnce, at)
+	t.Logf("run elsewhere %v after the first TERM", time.Duration(starts[atOnce-1].T-at))
+	s.Fault(record.Kill{At: at, Until: record.Now(), Worker: "a"})
+	release()
+	s.AwaitFinished(atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	s.Check()
+}
+
+// A child that is stopped hears no TERM; it dies all the same.
+func TestScenario16TermWithAStoppedChild(t *testing.T) {
+	s := newScene(t)
+	a, b := s.host("a", atOnce), s.host("b", atOnce)
+	a.Timeout = time.Second
+	a.Start()
+	release := s.jobs(atOnce)
+	starts := s.startsOn("a", atOnce, 0)
+	trees := s.tree(a, atOnce)
+	b.Start()
+	for _, e := range starts {
+		if err := syscall.Kill(-e.PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at, since := record.Now(), time.Now()
+	a.Signal(syscall.SIGTERM)
+	died := proctest.AwaitDead(t, trees, since)
+	if err := a.Proc.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("all processes of its jobs dead after %v, ended after %v; timeout %v, kill_after %v", died, time.Since(since), a.Timeout, a.KillAfter)
+	s.startsOn("b", atOnce, at)
+	s.Fault(record.Kill{At: at, Until: record.Now(), Worker: "a"})
+	release()
+	s.AwaitFinished(atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	s.Check()
+}
+
+func awaitSaid(t *testing.T, h *rig.Host, message string) {
+	t.Helper()
+	for end := time.Now().Add(rig.Bound); ; time.Sleep(5 * time.Millisecond) {
+		said, err := fleet.Said(h.Proc.Log, func(l fleet.LogLine) bool { return l.Message == message })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s never said %q", h.Name, message)
+		}
+	}
+}
+
+// An engine that is stopped for twice its lease while others take its lanes: its guardian has killed its jobs before.
+func TestScenario17AStoppedEngine(t *testing.T) {
+	const lease = 6 * time.Second
+	s := newScene(t, "--lease", lease.String(), "--max-lost", "0")
+	hosts := []*rig.Host{s.Host("a", s.SleepPool(1, 4)), s.Host("b", s.SleepExec(4))}
+	for _, h := range hosts {
+		h.Start()
+	}
+	// Few entities with many short jobs: whoever holds a lane always runs something, and the next one is at hand.
+	n := rounds(t, 2)
+	const entities, jobMS = 6, 50
+	perEntity := (n + 1) * int(3*lease/time.Millisecond) / jobMS
+	var list []rig.Job
+	for i := range perEntity {
+		for e := range entities {
+			list = append(list, rig.Job{Entity: []string{"e.0", "e.1", "e.2", "e.3", "e.4", "e.5"}[e], MS: jobMS + i%7})
+		}
+	}
+	s.Import(list...)
+	s.startsOn("", 2*entities, 0)
+	var fenced []time.Duration
+	for i := range n {
+		h := hosts[i%2]
+		from := record.Now()
+		s.startsOn(h.Name, 3, from)
+		engine := engineOf(t, h)
+		at, since := record.Now(), time.Now()
+		if err := syscall.Kill(engine, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		awaitGone(t, engine) // its guardian kills it
+		fenced = append(fenced, time.Since(since))
+		if took := time.Since(since); took > lease {
+			t.Errorf("the engine was killed %v after it was stopped: others may act after %v", took, lease)
+		}
+		time.Sleep(2*lease - time.Since(since))
+		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
+		s.startsOn(h.Name, 3, record.Now()) // the next engine works
+	}
+	report(t, "from the stop of the engine until it was killed", fenced)
+	s.AwaitEmpty(10 * time.Minute)
+	rep := s.Check()
+	t.Logf("%d runs of %d jobs in %d rounds: %d overlaps, %d times the fence had not grown, %d run again", rep.Runs, rep.Jobs, n, rep.Overlaps, rep.FenceNotGrown, rep.Again)
+}
+
+// What the two processes need while there is nothing to do.
+func TestMemoryOfAnIdleWorkerd(t *testing.T) {
+	s := newScene(t)
+	h := s.Host("a", s.SleepExec(2)).Start()
+	engine := engineOf(t, h)
+	time.Sleep(2 * time.Second)
+	t.Logf("resident: guardian %.1f MB, engine %.1f MB", float64(lifecycle.RSS(h.Proc.PID()))/1e6, float64(lifecycle.RSS(engine))/1e6)
+	report := func(name string, pid int) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			for _, field := range []string{"Rss:", "Pss:", "Private_Dirty:", "Anonymous:"} {
+				if strings.HasPrefix(line, field) {
+					t.Logf("%s: %s", name, strings.Join(strings.Fields(line), " "))
+				}
+			}
+		}
+	}
+	report("guardian", h.Proc.PID())
+	report("engine", engine)
+}
