@@ -26,6 +26,7 @@ import (
 func init() {
 	otherRoles["hog"] = actAsHog
 	otherRoles["take"] = func() {
+		fmt.Println("hog", os.Getpid())
 		mib, _ := strconv.Atoi(os.Getenv("HOG_TAKE"))
 		takeSlowly(mib)
 	}
@@ -161,9 +162,14 @@ func actAsHogOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 			takeSlowly(mib)
 		}
 		cmd := exec.Command(os.Args[0])
+		if words[1] == "daemon" {
+			cmd = exec.Command("sh", "-c", `"$0" &`, os.Args[0])
+		}
 		cmd.Env = append(os.Environ(), actAs+"=take", "HOG_TAKE="+words[2])
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: words[1] == "session"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: words[1] != "child"}
+		cmd.Stdout = os.Stdout
 		_ = cmd.Run()
+		time.Sleep(time.Hour)
 	default:
 		actOn(j, answers, cancelled)
 	}

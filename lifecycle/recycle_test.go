@@ -13,6 +13,11 @@ import (
 	"github.com/seriatim/seriatim/lifecycle"
 )
 
+func (h *harness) slotsAre(n int) {
+	h.t.Helper()
+	eventually(h.t, strconv.Itoa(n)+" slots", func() bool { return h.Slots() == n })
+}
+
 // lowest remembers the least number of slots that was told since the first one.
 type lowest struct {
 	mu   sync.Mutex

@@ -4,7 +4,8 @@
   grow N        keeps N MiB more, from now on
   spike N       takes N MiB, tells so, gives them back when the file in its body is there
   hog N         tells that it begins, takes N MiB in small steps and never ends
-  hog child N   the same in a child of its own; `hog session N` in a session of its own
+  hog child N   the same in a child of its own; `hog session N` in a session of its own, `hog daemon N` there and
+                without a parent
   until cancelled, echo, hang, wait for file   as any child
 With HOG_BASELINE=N it begins with N MiB, with HOG_FORKS=F it shares them with F forked processes.
 """
@@ -36,6 +37,7 @@ def hog(mib):
 
 
 if len(sys.argv) > 1:
+    print("hog", os.getpid(), flush=True)
     hog(int(sys.argv[1]))
 
 orders = os.fdopen(3, "rb", buffering=0)
@@ -83,7 +85,11 @@ def act(job, body, cancelled):
         if len(words) == 2:
             hog(mib)
         else:
-            subprocess.run([sys.executable, __file__, str(mib)], start_new_session=words[1] == "session")
+            command = [sys.executable, __file__, str(mib)]
+            if words[1] == "daemon":
+                command = ["sh", "-c", '"$0" "$@" &'] + command
+            subprocess.run(command, start_new_session=words[1] != "child")
+            time.sleep(1000)
     else:
         say({"progress": run, "note": "started"})
         time.sleep(1000)
