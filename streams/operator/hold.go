@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
@@ -31,12 +32,27 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 	if err := s.stands(); err != nil {
 		return nil, false, err
 	}
-	// The record first, and after it the head: the rule after a refusal.
+	// The record first, then whether its session is over, and only after both the head: the rule after a refusal. A
+	// goodbye between the head and the question would make a finished job look as if it had been left.
 	h := &hold{e: e}
 	r, had, err := s.record(ctx, e)
 	if err != nil {
 		return nil, false, err
 	}
+	over := false
+	if had && (r.State == lane.Running || r.State == lane.Held) {
+		if over, err = s.over(ctx, r.Session); err != nil {
+			return nil, false, err
+		}
+	}
+	cfg := lane.DefaultConfig(s.loaded.Policy.Lease)
+	if over && s.loaded.Replicas > 1 {
+		// A leader that was just elected may still show what its predecessor saw finished.
+		if err := wait(ctx, cfg.ReadLag); err != nil {
+			return nil, false, err
+		}
+	}
+	asked := clock.Boot()
 	head, err := streams.FirstMessage(ctx, s.js, s.queue.JobsStream(), s.queue.JobSubject(e))
 	if errors.Is(err, streams.ErrNotFound) {
 		return nil, false, nil
@@ -46,12 +62,12 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 	}
 	h.head, h.before, h.had = head.Seq, r, had
 	if had {
-		if err := s.mayTake(ctx, h); err != nil {
+		if err := s.mayTake(h, over); err != nil {
 			return nil, false, err
 		}
 	}
 	held := lane.Record{State: lane.Held, Session: s.id, Job: h.head, Created: s.loaded.Created.UnixNano(), Attempt: 1}
-	ttl := lane.DefaultConfig(s.loaded.Policy.Lease).ClaimTTL
+	ttl := cfg.ClaimTTL
 	if h.keeps() {
 		held.Counts, held.Stolen, held.Attempt, held.Dying = h.before.Counts, h.before.Stolen, h.before.Attempt, h.before.Dying
 		ttl = 0
@@ -63,7 +79,23 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 	if err != nil {
 		return nil, false, err
 	}
+	if clock.Boot()-asked > cfg.Window {
+		// What was read may be past: give it back, and let the caller try again.
+		return nil, false, errors.Join(fmt.Errorf("%w: the server took too long to answer", ErrBusy), s.release(ctx, h, false))
+	}
 	return h, true, s.stands()
+}
+
+// wait lets time pass.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // keeps says that the record before is about the present head and has something to keep.
@@ -72,18 +104,11 @@ func (h *hold) keeps() bool {
 }
 
 // mayTake asks the table of the lanes' own algorithm. A lane that waits or stands still may be held by an operator too.
-func (s *Session) mayTake(ctx context.Context, h *hold) error {
+func (s *Session) mayTake(h *hold, over bool) error {
 	r := h.before
-	dead := false
-	if r.State == lane.Running || r.State == lane.Held {
-		var err error
-		if dead, err = s.over(ctx, r.Session); err != nil {
-			return err
-		}
-	}
 	v := &lane.View{
 		Session: s.id, Created: s.loaded.Created.UnixNano(), ServerNow: time.Now(),
-		Dead: func(string) bool { return dead },
+		Dead: func(string) bool { return over },
 	}
 	switch verdict := lane.Decide(r, lane.Head{Found: true, Seq: h.head}, v); verdict {
 	case lane.Busy, lane.Stale:
