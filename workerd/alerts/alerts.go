@@ -156,7 +156,9 @@ func (h *Hub) give(p *place, a Alert) {
 	}
 	pass, held := p.limit.take(a)
 	if !pass {
-		h.opts.OnOutcome(HeldBack)
+		if a.Follows == "" {
+			h.opts.OnOutcome(HeldBack)
+		} // else nobody was told of what is over: it is no news
 		return
 	}
 	a.HeldBack = held

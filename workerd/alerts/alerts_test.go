@@ -82,7 +82,7 @@ func TestRate(t *testing.T) {
 		if len(got) > 4 && got[4].HeldBack != 5 {
 			t.Errorf("held back %d, want 5", got[4].HeldBack)
 		}
-		if c.of(alerts.Sent) != 6 || c.of(alerts.HeldBack) != 13 {
+		if c.of(alerts.Sent) != 6 || c.of(alerts.HeldBack) != 6 {
 			t.Errorf("%v", c.n)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 // goroutines.
 func (d *daemon) childEvent(e lifecycle.Event) {
 	logEvent(d.log, e)
+	d.telemetry.lookSoon()
 	switch e.Kind {
 	case lifecycle.EventExited, lifecycle.EventStartFailed:
 		if errors.Is(e.Err, lifecycle.ErrStopped) || e.Kind == lifecycle.EventExited && e.Err == nil {

@@ -240,6 +240,9 @@ func (d *daemon) connect(ctx context.Context) (*nats.Conn, error) {
 		},
 		OnDisconnect: func(err error) {
 			d.health.connected(false)
+			if d.health.getMode() == drain.Stopped {
+				return // it was closed
+			}
 			d.metrics.Disconnected()
 			d.log.Warn().Err(err).Msg("the NATS connection is lost; jobs go on until the session is over")
 			d.natsLost(fmt.Sprint(err))

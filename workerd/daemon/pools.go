@@ -34,6 +34,7 @@ func (d *daemon) newPools(cfg *config.Config) (*lifecycle.Set, error) {
 		list = append(list, lifecycle.Member{Kinds: p.Kinds, Pool: m.pool})
 	}
 	d.members.Store(&members)
+	d.telemetry.lookSoon()
 	return lifecycle.NewSet(list...)
 }
 

@@ -112,6 +112,7 @@ func (d *daemon) apply(ctx context.Context, old, cfg *config.Config) (changed []
 		return nil, err
 	}
 	d.members.Store(&plan.next)
+	d.telemetry.lookSoon()
 	for _, m := range before {
 		if !slices.ContainsFunc(plan.next, func(n member) bool { return n.pool == m.pool }) {
 			d.retire(m)

@@ -21,6 +21,7 @@ import (
 // How often things are looked at.
 const (
 	sampleEvery = time.Second
+	sampleRest  = 50 * time.Millisecond // after each look
 	pssEvery    = 5 * time.Second
 	rttEvery    = 5 * time.Second
 	// shownAfter is how long a job has to run for its start and end to be worth a beat of their own.
@@ -41,6 +42,7 @@ type sample struct {
 type telemetry struct {
 	health *health
 	quit   chan struct{}
+	poke   chan struct{} // holds one
 	tasks  sync.WaitGroup
 	seed   maphash.Seed
 
@@ -64,7 +66,7 @@ type jobKey struct {
 
 func newTelemetry(h *health) *telemetry {
 	return &telemetry{
-		health: h, quit: make(chan struct{}), seed: maphash.MakeSeed(), progress: map[jobKey]streams.ProgressRecord{},
+		health: h, quit: make(chan struct{}), poke: make(chan struct{}, 1), seed: maphash.MakeSeed(), progress: map[jobKey]streams.ProgressRecord{},
 		exits: map[string]*streams.PoolRecord{}, born: map[int]time.Time{}, pss: map[int]int64{},
 	}
 }
@@ -72,12 +74,32 @@ func newTelemetry(h *health) *telemetry {
 // start begins to look; close ends it. Pools is read at each look.
 func (t *telemetry) start(pools func() []member) {
 	t.look(pools())
-	t.every(sampleEvery, func() {
-		t.look(pools())
-		if e := t.health.engine.Load(); e != nil && t.changed(e) {
-			e.Touch()
+	t.tasks.Go(func() {
+		ticker := time.NewTicker(sampleEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-t.quit:
+				return
+			case <-ticker.C:
+			case <-t.poke:
+				ticker.Reset(sampleEvery)
+			}
+			t.look(pools())
+			if e := t.health.engine.Load(); e != nil && t.changed(e) {
+				e.Touch()
+			}
+			time.Sleep(sampleRest)
 		}
 	})
+}
+
+// lookSoon has the processes looked at at once: something has happened to one of them. Any goroutine.
+func (t *telemetry) lookSoon() {
+	select {
+	case t.poke <- struct{}{}:
+	default:
+	}
 }
 
 // measure times the round trip to the server now and then.

@@ -1,0 +1,89 @@
+package life
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func readAll(r *http.Request) string {
+	body, _ := io.ReadAll(r.Body)
+	return string(body)
+}
+
+// told gathers alerts by event.
+type told struct {
+	mu   sync.Mutex
+	list []map[string]any
+}
+
+func (a *told) add(body string) {
+	var alert map[string]any
+	_ = json.Unmarshal([]byte(body), &alert)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, alert)
+}
+
+func (a *told) of(event string) (list []map[string]any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, alert := range a.list {
+		if alert["event"] == event {
+			list = append(list, alert)
+		}
+	}
+	return list
+}
+
+func TestAlertsWithoutNATS(t *testing.T) {
+	s := newSite(t)
+	a := &told{}
+	script := s.write("alert.sh", "#!/bin/sh\necho \"$JOB_KIND\" >> '"+s.path("alerts")+"'\ncat >> '"+s.path("alerts")+"'\necho >> '"+s.path("alerts")+"'\n")
+	w := s.start(fmt.Sprintf("alerts:\n  - {webhook: %q}\n  - {command: [%s], on: [nats_lost]}\n", s.hook(a.add), script))
+	for i := range 3 {
+		s.publish(fmt.Sprintf("build.%d", i), "fatal")
+	}
+	s.eventually("a dead job is told", func() bool { return len(a.of("job_dead")) > 0 })
+	s.eventually("all are dead", func() bool { return s.jobs() == 0 })
+	dead := a.of("job_dead")
+	detail, _ := dead[0]["detail"].(map[string]any)
+	if len(dead) != 1 || detail["queue"] != "ci" || detail["error"] != "no such build" || dead[0]["worker"] != w.Name {
+		t.Errorf("%d alerts: %v", len(dead), dead)
+	}
+	s.server.Stop()
+	s.eventually("the loss is told", func() bool { return len(a.of("nats_lost")) == 1 })
+	s.eventually("the script knows, too", func() bool { return strings.Contains(s.read("alerts"), `"event":"nats_lost"`) })
+	s.server.Restart()
+	s.eventually("the return is told", func() bool { return len(a.of("nats_back")) == 1 })
+	if text := s.read("alerts"); !strings.HasPrefix(text, "nats_lost\n{") || strings.Contains(text, "nats_back") {
+		t.Errorf("the script got %s", text)
+	}
+	_, metrics := w.get("/metrics")
+	if !strings.Contains(metrics, `seriatim_alerts_total{outcome="sent"} 4`) || !strings.Contains(metrics, `seriatim_alerts_total{outcome="held_back"} 2`) {
+		t.Errorf("metrics:\n%s", metrics)
+	}
+	w.signal(syscall.SIGTERM)
+	w.stops(10 * time.Second)
+}
+
+// A place that hangs holds up neither jobs nor the stop.
+func TestAlertsThatHang(t *testing.T) {
+	s := newSite(t)
+	hang := make(chan struct{})
+	defer close(hang)
+	w := s.start(fmt.Sprintf("alerts:\n  - {webhook: %q, every: 0s}\n  - {command: [sleep, '600'], every: 0s}\n", s.hook(func(string) { <-hang })))
+	for i := range 100 {
+		s.publish(fmt.Sprintf("build.%d", i), "fatal")
+	}
+	s.eventually("all are dead", func() bool { return s.jobs() == 0 })
+	w.probe("/livez", 200)
+	w.signal(syscall.SIGTERM)
+	w.stops(15 * time.Second)
+}

@@ -1,0 +1,143 @@
+package life
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestScenario11_TermWithAJobOfASecond(t *testing.T) {
+	s := newSite(t)
+	w := s.start("")
+	s.publish("build.1", "sleep 1")
+	s.recorded("start build.1")
+	w.signal(syscall.SIGTERM)
+	w.stops(20 * time.Second)
+	if s.lines("start build.1") != 1 || s.lines("end build.1") != 1 || s.jobs() != 0 {
+		t.Errorf("%d jobs are left; record:\n%s", s.jobs(), s.read("record"))
+	}
+	var states []string
+	for _, state := range []string{"starting", "running", "stopping: no further jobs; those that run may finish", "stopped"} {
+		if w.said(state) != nil {
+			states = append(states, strings.Fields(strings.TrimSuffix(state, ":"))[0])
+		}
+	}
+	if len(states) != 4 {
+		t.Errorf("the log shows %v", states)
+	}
+}
+
+func TestScenario12_TermWithAJobThatIgnoresIt(t *testing.T) {
+	s := newSite(t)
+	w := s.start("shutdown: {timeout: 1s, kill_after: 500ms}\n")
+	s.publish("build.1", "deaf 60")
+	s.recorded("start build.1 1")
+	pid := s.jobPID("build.1")
+	s.write("job.sh", strings.Replace(jobScript, "deaf)", "no)", 1)) // where it runs next, it just ends
+	second := s.start("")
+	w.signal(syscall.SIGTERM)
+	w.stops(8 * time.Second)
+	if syscall.Kill(pid, 0) == nil {
+		t.Error("the job still runs")
+	}
+	s.recorded("end build.1")
+	s.eventually("no job is left", func() bool { return s.jobs() == 0 })
+	if n := s.lines("start build.1"); n != 2 || s.lines("start build.1 1") != 2 {
+		t.Errorf("it was started %d times; it was interrupted, and that is no attempt:\n%s", n, s.read("record"))
+	}
+	second.signal(syscall.SIGTERM)
+	second.stops(8 * time.Second)
+}
+
+// jobPID is the pid of the first job of an entity, from the record.
+func (s *site) jobPID(entity string) int {
+	s.t.Helper()
+	for line := range strings.Lines(s.read("record")) {
+		if f := strings.Fields(line); len(f) == 4 && f[0] == "start" && f[1] == entity {
+			pid, _ := strconv.Atoi(f[3])
+			return pid
+		}
+	}
+	s.t.Fatal("it was not started")
+	return 0
+}
+
+func TestScenario13_TermWithNATSAway(t *testing.T) {
+	s := newSite(t)
+	w := s.start("shutdown: {timeout: 1s, kill_after: 300ms}\n")
+	s.publish("build.1", "until "+s.path("go"))
+	s.recorded("start build.1 1")
+	s.server.Stop()
+	w.logs("the NATS connection is lost; jobs go on until the session is over")
+	w.signal(syscall.SIGTERM)
+	w.stops(15 * time.Second) // timeout, kill_after and the bound for handing back
+	s.server.Restart()
+	s.write("go", "")
+	second := s.start("")
+	s.recorded("end build.1") // when the lease of the first one is over
+	if s.lines("end build.1") != 1 {
+		t.Errorf("record:\n%s", s.read("record"))
+	}
+	second.signal(syscall.SIGTERM)
+	second.stops(10 * time.Second)
+}
+
+func TestScenario15_SecondTermAtOnce(t *testing.T) {
+	s := newSite(t)
+	w := s.start("shutdown: {timeout: 0, kill_after: 30s}\n") // no other bound
+	s.publish("build.1", "deaf 60")
+	s.recorded("start build.1 1")
+	w.signal(syscall.SIGTERM)
+	w.logs("stopping: no further jobs; those that run may finish")
+	if w.Ended() {
+		t.Error("the first one did not wait for the job")
+	}
+	w.probe("/livez", 200)
+	w.probe("/readyz", 503)
+	w.probe("/startupz", 200)
+	if r := w.report(); r.State != "stopping" || r.Busy != 1 || len(r.Jobs) != 1 || r.Jobs[0].Entity != "build.1" {
+		t.Errorf("%+v", r)
+	}
+	w.signal(syscall.SIGTERM)
+	w.stops(5 * time.Second)
+	// It was handed back, not left to the lease.
+	s.write("job.sh", strings.Replace(jobScript, "deaf)", "no)", 1))
+	second := s.start("")
+	s.recorded("end build.1")
+	second.signal(syscall.SIGINT)
+	second.stops(10 * time.Second)
+}
+
+func TestScenario16_StoppedChildDiesInBudget(t *testing.T) {
+	s := newSite(t)
+	w := s.start("shutdown: {timeout: 1s, kill_after: 500ms}\n")
+	s.publish("build.1", "sleep 60")
+	s.recorded("start build.1 1")
+	pid := s.jobPID("build.1")
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	w.signal(syscall.SIGTERM)
+	w.stops(8 * time.Second)
+	if syscall.Kill(pid, 0) == nil {
+		t.Error("the job still lives")
+	}
+}
+
+func TestTermBeforeItIsUp(t *testing.T) {
+	s := newSite(t)
+	s.server.Stop()
+	w := s.begin("")
+	w.probes()
+	w.logs("no NATS server yet; waiting for it")
+	w.probe("/livez", 200)
+	w.probe("/readyz", 503)
+	w.probe("/startupz", 503)
+	if r := w.report(); r.State != "starting" || r.Ready || r.Started {
+		t.Errorf("%+v", r)
+	}
+	w.signal(syscall.SIGTERM)
+	w.stops(10 * time.Second)
+}
