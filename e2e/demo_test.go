@@ -18,7 +18,7 @@ import (
 func TestDemo(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	args := rig.Size([]string{"--limit", "3000"}, nil)
+	args := rig.Size([]string{"--limit", "2000"}, nil)
 	begun := time.Now()
 	out, code := demo(t, "", args...)
 	if code != 0 || !strings.Contains(out, "SIGTERM to worker a") || !strings.Contains(out, "SIGKILL to worker b") ||
@@ -37,7 +37,7 @@ func TestDemoInterrupted(t *testing.T) {
 			t.Setenv("TMPDIR", tmp)
 			ctx, cancel := context.WithTimeout(t.Context(), rig.Bound)
 			defer cancel()
-			cmd := demoCommand(ctx, t, "", "--limit", "3000")
+			cmd := demoCommand(ctx, t, "", "--limit", "1500")
 			log := filepath.Join(t.TempDir(), "out")
 			out, err := os.Create(log)
 			if err != nil {
@@ -68,6 +68,31 @@ func TestDemoInterrupted(t *testing.T) {
 			nothingLeft(t, tmp)
 		})
 	}
+}
+
+// Nobody reads what it says any more: it ends, and cleans up.
+func TestDemoUnheard(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	ctx, cancel := context.WithTimeout(t.Context(), rig.Bound)
+	defer cancel()
+	cmd := demoCommand(ctx, t, "", "--limit", "1500")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	_ = out.Close()
+	_ = cmd.Wait() // its exit code is looked at
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("ended with %s", cmd.ProcessState)
+	}
+	nothingLeft(t, tmp)
 }
 
 // nothingLeft looks for folders of a demo, and for processes that carry the mark of one.

@@ -45,7 +45,7 @@ func hostile() map[string]plan {
 			p.about = "the write that steals a claim counts the loss. One job takes its worker down each time; after three it must be dead."
 			p.ops, p.work, p.faults, p.check = wide(30, 1), 200*time.Millisecond, poison, poisonDead
 			p.patience = 20 * time.Second
-			p.lastShell, p.shells, p.shellWork = true, 1, time.Minute
+			p.lastShell, p.shells, p.shellWork = true, 1, time.Hour // it must not end by itself
 		}),
 		"move-ids": with(func(p *plan) {
 			p.about = "every move between streams has an id. Answers to worker a are held back for longer than it waits before it asks again, while jobs die."

@@ -72,7 +72,8 @@ func run(args []string) int {
 		}
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// PIPE: whoever read our output is gone. HUP: so is the terminal. Nothing may stay behind then either.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	fine, err := replay(ctx, o)
 	switch {
