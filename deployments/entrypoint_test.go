@@ -24,7 +24,7 @@ func TestEntryPoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(root, filepath.Dir(entryPoint(t)[0]))
-	for _, dir := range []string{bin, filepath.Join(root, "etc/seriatim"), filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
+	for _, dir := range []string{bin, filepath.Join(root, "etc", "seriatim"), filepath.Join(root, "proc"), filepath.Join(root, "dev")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestEntryPoint(t *testing.T) {
 	}
 	workerd := readFile(t, filepath.Join(binaries(t), "workerd"))
 	writeFile(t, filepath.Join(bin, "workerd"), workerd, 0o755)
-	writeFile(t, filepath.Join(root, "dev/null"), "", 0o666)
+	writeFile(t, filepath.Join(root, "dev", "null"), "", 0o666)
 
 	argv := append(entryPoint(t), execForm(t, "CMD")...)
 	contained := os.Getuid() == 0 && exec.Command("unshare", "-pf", "--mount-proc", "true").Run() == nil
@@ -52,7 +52,7 @@ func TestEntryPoint(t *testing.T) {
 		job = argv[0]
 	}
 	// The one program that the bare file system has is workerd; as a job it says its version.
-	writeFile(t, filepath.Join(root, "etc/seriatim/workerd.yaml"),
+	writeFile(t, filepath.Join(root, "etc", "seriatim", "workerd.yaml"),
 		fmt.Sprintf("queues: [ci]\nhttp: 127.0.0.1:0\npools:\n  - {name: jobs, mode: exec, command: [%s, --version]}\n", job), 0o644)
 	if contained {
 		argv = append([]string{

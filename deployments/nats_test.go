@@ -2,14 +2,10 @@ package deployments
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +14,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/seriatim/seriatim/streams"
@@ -297,117 +292,4 @@ func expired() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	time.AfterFunc(time.Second, cancel)
 	return ctx
-}
-
-// Three servers make a cluster of the shipped file, in which the roles work as on one.
-func TestClusterConfiguration(t *testing.T) {
-	setPasswords(t)
-	var routes []string
-	var listeners []net.Listener
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		routes = append(routes, fmt.Sprintf("nats://route:%s@%s", passwords["NATS_ROUTE_PASSWORD"], l.Addr()))
-	}
-	list, err := json.Marshal(routes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("NATS_ROUTES", string(list))
-	for _, l := range listeners { // only now, so that no port comes twice
-		l.Close()
-	}
-	var all []*server.Server
-	for i := range 3 {
-		t.Setenv("SERVER_NAME", fmt.Sprintf("nats-%d", i))
-		o := shipped(t, "cluster.conf")
-		if o.ServerName != fmt.Sprintf("nats-%d", i) || o.Cluster.Port != 6222 || len(o.Routes) != 3 {
-			t.Fatalf("server %q, port for routes %d, routes %v", o.ServerName, o.Cluster.Port, o.Routes)
-		}
-		o.Cluster.Host = "127.0.0.1"
-		o.Cluster.Port, _ = strconv.Atoi(o.Routes[i].Port()) // it came from a listener
-		all = append(all, startServer(t, o))
-	}
-	eventually(t, "a leader, and all up to date", func() bool {
-		leaders, current := 0, 0
-		for _, s := range all {
-			if s.JetStreamIsLeader() {
-				leaders++
-			}
-			if s.JetStreamIsCurrent() {
-				current++
-			}
-		}
-		return leaders == 1 && current == 3
-	})
-	policy := streams.DefaultPolicy()
-	policy.Replicas = 3
-	rolesCanDoTheirWork(t, all[1], policy)
-}
-
-// What KEDA reads is there, and is the number of lanes that wait or are worked on. KEDA takes the numbers of the
-// consumer; if it does not find the consumer it takes the stream's last sequence, and scales to the most.
-func TestNumberToScaleOn(t *testing.T) {
-	s := oneServer(t)
-	_, opJS := as(t, s, "operator", nil)
-	if _, err := streams.CreateQueue(within(t), opJS, ci, streams.DefaultPolicy()); err != nil {
-		t.Fatal(err)
-	}
-	pub, _ := as(t, s, "publisher-ci", nil)
-	for i := range 30 {
-		e, _ := subjects.NewEntity("build", fmt.Sprint(i%10))
-		if _, _, err := streams.Publish(within(t), pub, ci, e, streams.PublishOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "ten runnable lanes", func() bool {
-		n, err := kedaNumber(within(t), fmt.Sprintf("http://%s/jsz?acc=%s&consumers=true&config=true", s.MonitorAddr(), kedaAccount),
-			ci.TurnsStream(), subjects.TurnsConsumer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n == 10
-	})
-}
-
-// kedaAccount is the account whose streams KEDA looks at; kubernetes/check compares the manifests with the servers' file.
-const kedaAccount = "SERIATIM"
-
-// kedaNumber is what KEDA's nats-jetstream scaler makes of the server's answer.
-func kedaNumber(ctx context.Context, at, stream, consumer string) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return 0, err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	var answer struct {
-		Accounts []struct {
-			Name    string `json:"name"`
-			Streams []struct {
-				Name      string                   `json:"name"`
-				Consumers []jetstream.ConsumerInfo `json:"consumer_detail"`
-			} `json:"stream_detail"`
-		} `json:"account_details"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return 0, err
-	}
-	for _, a := range answer.Accounts {
-		for _, s := range a.Streams {
-			for _, c := range s.Consumers {
-				if a.Name == kedaAccount && s.Name == stream && c.Name == consumer {
-					return int(c.NumPending) + c.NumAckPending, nil
-				}
-			}
-		}
-	}
-	return 0, fmt.Errorf("no consumer %s of %s in account %s", consumer, stream, kedaAccount)
 }

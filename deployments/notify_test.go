@@ -43,7 +43,7 @@ func newManager(t *testing.T, path string) *manager {
 		}
 	}()
 	t.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close() // ends the reader
 		<-m.done
 	})
 	return m

@@ -3,6 +3,7 @@ package deployments
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,7 +102,7 @@ func (p *proc) code() int {
 func onlyChild(t *testing.T, pid int) (child int) {
 	t.Helper()
 	eventually(t, "a child of "+num(pid), func() bool {
-		text, err := os.ReadFile(filepath.Join("/proc", num(pid), "task", num(pid), "children"))
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 		if err != nil {
 			return false
 		}

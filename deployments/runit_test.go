@@ -87,7 +87,7 @@ pools:
 		if err != nil {
 			return false
 		}
-		f.Close()
+		_ = f.Close() // only whether it opens was asked
 		return true
 	})
 	if out, err := r.sv("start"); err != nil {
@@ -259,6 +259,9 @@ func TestRunitTermTwice(t *testing.T) {
 	}
 
 	// runsv has started it anew. Now a job that is not to be waited for.
+	if out, err := r.sv("check"); err != nil {
+		t.Fatalf("check: %v\n%s", err, out)
+	}
 	if err := os.Remove(filepath.Join(r.where, "finish")); err != nil {
 		t.Fatal(err)
 	}
@@ -291,11 +294,11 @@ func TestRunitWrongConfiguration(t *testing.T) {
 	if err := syscall.Kill(r.pid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the reason", func() bool { return strings.Contains(r.log(), "wrong configuration; not started again") })
 	eventually(t, "the service down", func() bool {
 		out, _ := exec.Command("sv", "status", r.dir).CombinedOutput()
-		return strings.HasPrefix(string(out), "down:")
+		return strings.HasPrefix(string(out), "down:") && !strings.Contains(string(out), "want up")
 	})
-	eventually(t, "the reason", func() bool { return strings.Contains(r.log(), "wrong configuration; not started again") })
 	if n := strings.Count(r.log(), "wrong configuration"); n != 1 {
 		t.Errorf("tried %d times", n)
 	}

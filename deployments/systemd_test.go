@@ -58,12 +58,12 @@ func TestSystemdUnit(t *testing.T) {
 	}
 }
 
-// worstExposure is the most exposed that `systemd-analyze security` may find the unit, of 100 (10.0).
+// worstExposure is the most exposed that systemd may find the unit, of 100 (10.0).
 const worstExposure = 30
 
 // systemd itself has nothing to say against the unit, and finds it well closed.
 func TestSystemdAnalyze(t *testing.T) {
-	analyze, ok := tool(t, "systemd-analyze", "systemd")
+	program, ok := tool(t, "systemd-analyze", "systemd") //nolint:misspell // its name
 	if !ok {
 		return
 	}
@@ -71,12 +71,12 @@ func TestSystemdAnalyze(t *testing.T) {
 	text := strings.ReplaceAll(readFile(t, unitFile), entryPoint(t)[0], filepath.Join(binaries(t), "workerd"))
 	path := filepath.Join(dir, "workerd@ci.service")
 	writeFile(t, path, text, 0o644)
-	verify := exec.CommandContext(within(t), analyze, "verify", "--man=no", path)
+	verify := exec.CommandContext(within(t), program, "verify", "--man=no", path)
 	out, err := verify.CombinedOutput()
 	if err != nil || strings.Contains(string(out), "workerd@") {
 		t.Errorf("verify: %v\n%s", err, out)
 	}
-	security := exec.CommandContext(within(t), analyze, "security", "--offline=true", "--no-pager", "--threshold="+num(worstExposure), path)
+	security := exec.CommandContext(within(t), program, "security", "--offline=true", "--no-pager", "--threshold="+num(worstExposure), path)
 	if out, err := security.CombinedOutput(); err != nil {
 		t.Errorf("security: %v\n%s", err, out)
 	} else if lines := strings.Split(strings.TrimSpace(string(out)), "\n"); len(lines) > 0 {
