@@ -219,6 +219,17 @@ func beat(ts *testscript.TestScript, _ bool, args []string) {
 		Session: streams.NewSessionID(), Worker: args[0], State: args[1], Queues: args[2:], Host: "h1", PID: 77, Slots: 5, Busy: 2,
 		StartedAt: time.Now(), BeatAt: time.Now(), LeaseMS: 600_000, RSSBytes: 64 << 20,
 		Children: []streams.ChildRecord{{PID: 78, Pool: "rails", State: "ready", RSSBytes: 32 << 20, Jobs: 2}},
+		Telemetry: streams.Telemetry{
+			RTTMS: 1.25,
+			Jobs: []streams.JobRecord{{
+				Queue: "ci", Entity: "build.123", Kind: "archive", ID: "ci-9", Seq: 9, Fence: 41, Attempt: 2, Since: time.Now(),
+				At: &streams.ProgressRecord{At: 40, Of: 100, Note: "uploading"},
+			}},
+			Pools: []streams.PoolRecord{{
+				Name: "rails", Mode: "pool", Slots: 5, Restarts: 3, Why: map[string]int{"memory": 2, "exit": 1},
+				LastExit: &streams.ExitRecord{PID: 70, At: time.Now(), Why: "exited with status 3: no database"},
+			}},
+		},
 	}
 	value, err := record.Encode()
 	ts.Check(err)

@@ -29,17 +29,17 @@ func (a *App) workerCommand() *cobra.Command {
 					w.Queues, w.Children = notNil(w.Queues), notNil(w.Children)
 				}
 				return rows(a, workers, "no workers; start one with: workerd --queue ci -- ./handle.sh",
-					[]string{"id", "host", "pid", "state", "queues", "busy", "rss", "children", "up", "beat"}, func(w streams.SessionRecord) []any {
+					[]string{"id", "host", "pid", "state", "queues", "busy", "rss", "children", "restarts", "up", "beat"}, func(w streams.SessionRecord) []any {
 						return []any{
 							w.Worker, w.Host, w.PID, w.State, strings.Join(w.Queues, ","), fmt.Sprintf("%d/%d", w.Busy, w.Slots),
-							size(w.RSSBytes), len(w.Children), a.age(w.StartedAt), a.age(w.BeatAt) + " ago",
+							size(w.RSSBytes), len(w.Children), restarts(w), a.age(w.StartedAt), a.age(w.BeatAt) + " ago",
 						}
 					})
 			})
 		},
 	}
 	list.Flags().StringVarP(&queue, "queue", "q", "", "only workers that serve this `queue`")
-	return noun("worker", "Look at workers", list)
+	return noun("worker", "Look at workers", list, a.workerInfo())
 }
 
 func notNil[T any](list []T) []T {
