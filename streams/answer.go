@@ -100,11 +100,7 @@ func send(ctx context.Context, nc *nats.Conn, op string, q subjects.Queue, msg *
 		case try == publishTries:
 			return Ack{}, nobody(op, q)
 		}
-		timer := time.NewTimer(publishPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, publishPause) != nil {
 			return Ack{}, nobody(op, q)
 		}
 	}

@@ -96,12 +96,8 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 		if o.OnWait != nil {
 			o.OnWait(err, next)
 		}
-		timer := time.NewTimer(next)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, problem.New(op, fmt.Errorf("%w: given up: %w", ErrNoServer, context.Cause(ctx)), problem.Hint(err))
+		if ended := pause(ctx, next); ended != nil {
+			return nil, problem.New(op, fmt.Errorf("%w: given up: %w", ErrNoServer, ended), problem.Hint(err))
 		}
 	}
 }

@@ -183,12 +183,7 @@ func GetDead(ctx context.Context, js jetstream.JetStream, q subjects.Queue, seq 
 	}
 	dead := deadInfo(q, m)
 	m.Header = withoutDeath(subjects.StripServer(m.Header))
-	info, h := jobInfo(q, m)
-	job := Job{JobInfo: info, MaxAttempts: h.MaxAttempts, ReplyTo: h.ReplyTo, Traceparent: h.Traceparent, Headers: h.Own, Data: m.Data}
-	if h.Timeout > 0 {
-		job.Timeout = h.Timeout.String()
-	}
-	return dead, job, nil
+	return dead, jobOf(q, m), nil
 }
 
 func deadInfo(q subjects.Queue, m Message) DeadInfo {

@@ -150,11 +150,7 @@ func (p part) applied(is streamConfig) streamConfig {
 
 // diffConsumer compares a durable consumer with what it should be.
 func diffConsumer(stream string, want, is *jetstream.ConsumerConfig) []Diff {
-	var out []Diff
-	for _, f := range []struct {
-		name     string
-		is, want any
-	}{
+	return differing(stream+"."+want.Durable, []compared{
 		{"deliver_policy", is.DeliverPolicy, want.DeliverPolicy},
 		{"ack_policy", is.AckPolicy, want.AckPolicy},
 		{"ack_wait", is.AckWait, want.AckWait},
@@ -172,9 +168,21 @@ func diffConsumer(stream string, want, is *jetstream.ConsumerConfig) []Diff {
 		{"priority_groups", len(is.PriorityGroups), len(want.PriorityGroups)},
 		{"num_replicas", is.Replicas, want.Replicas},
 		{"mem_storage", is.MemoryStorage, want.MemoryStorage},
-	} {
-		if f.is != f.want {
-			out = append(out, Diff{stream + "." + want.Durable + "." + f.name, fmt.Sprint(f.is), fmt.Sprint(f.want)})
+	})
+}
+
+// compared is one setting as it is and as it should be.
+type compared struct {
+	name     string
+	is, want any
+}
+
+// differing lists the settings of something that are not as they should be.
+func differing(of string, settings []compared) []Diff {
+	var out []Diff
+	for _, s := range settings {
+		if s.is != s.want {
+			out = append(out, Diff{of + "." + s.name, fmt.Sprint(s.is), fmt.Sprint(s.want)})
 		}
 	}
 	return out

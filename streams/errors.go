@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -113,6 +114,18 @@ func unknownQueue(op string, q subjects.Queue) error {
 func noJetStream(op string, cause error) error {
 	return problem.New(op, fmt.Errorf("%w: %w", ErrNoJetStream, cause),
 		"start the server with `nats-server -js -sd <folder>`, or put `jetstream { store_dir: <folder> }` in its configuration; with accounts, enable it for this one")
+}
+
+// pause waits, or returns why it did not.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // bounded gives a context a deadline when it has none.

@@ -97,12 +97,16 @@ func GetJob(ctx context.Context, js jetstream.JetStream, q subjects.Queue, seq u
 	if err != nil {
 		return Job{}, explain(op, q, err)
 	}
+	return jobOf(q, m), nil
+}
+
+func jobOf(q subjects.Queue, m Message) Job {
 	info, h := jobInfo(q, m)
 	job := Job{JobInfo: info, MaxAttempts: h.MaxAttempts, ReplyTo: h.ReplyTo, Traceparent: h.Traceparent, Headers: h.Own, Data: m.Data}
 	if h.Timeout > 0 {
 		job.Timeout = h.Timeout.String()
 	}
-	return job, nil
+	return job
 }
 
 // jobInfo reads what a list shows, also of a job that cannot be used.

@@ -90,7 +90,7 @@ func (m *maker) stream(ctx context.Context, p part) (*jetstream.StreamInfo, erro
 		if err != nil || !isClosed(&info.Config) {
 			return info, err
 		}
-		pause := closedPoll
+		wait := closedPoll
 		switch others := info.Config.Metadata[metaMaker] != m.id; {
 		case others && info.TimeStamp.Sub(info.Created) < closedBound:
 		case others:
@@ -108,18 +108,14 @@ func (m *maker) stream(ctx context.Context, p part) (*jetstream.StreamInfo, erro
 			if err := m.unmake(ctx, info); err != nil {
 				return nil, err
 			}
-			if pause = pauses.NextBackOff(); pause == backoff.Stop {
+			if wait = pauses.NextBackOff(); wait == backoff.Stop {
 				return nil, problem.New(m.op, fmt.Errorf("%w: %s began with %d of them, after sequence %d",
 					ErrLeftovers, p.cfg.Name, info.State.Msgs, info.State.LastSeq),
 					"try again in a minute; if that does not help, restart the server, which then clears its folder")
 			}
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -166,12 +166,8 @@ func (p *Policy) UnmarshalJSON(text []byte) error {
 
 // diff lists the fields in which is and want differ.
 func (want Policy) diff(is Policy) []Diff {
-	var out []Diff
 	a, b := is.wire(), want.wire()
-	for _, f := range []struct {
-		name     string
-		is, want any
-	}{
+	return differing("policy", []compared{
 		{"lease", time.Duration(a.Lease), time.Duration(b.Lease)},
 		{"max_attempts", a.MaxAttempts, b.MaxAttempts},
 		{"max_lost", a.MaxLost, b.MaxLost},
@@ -187,10 +183,5 @@ func (want Policy) diff(is Policy) []Diff {
 		{"max_msgs", a.MaxMsgs, b.MaxMsgs},
 		{"storage", a.Storage, b.Storage},
 		{"replicas", a.Replicas, b.Replicas},
-	} {
-		if f.is != f.want {
-			out = append(out, Diff{"policy." + f.name, fmt.Sprint(f.is), fmt.Sprint(f.want)})
-		}
-	}
-	return out
+	})
 }

@@ -49,6 +49,9 @@ const (
 	scanBatch = 500
 	// scanBatchBytes bounds what one pull with bodies brings into memory.
 	scanBatchBytes = 8 << 20
+	// In a cluster another server may have the consumer, and hear of a pull a moment after it was made.
+	scanTries = 50
+	scanPause = 20 * time.Millisecond
 )
 
 // Scan reads messages in stream order and calls each for every one until it returns false. It sees what was there when
@@ -108,13 +111,21 @@ func (p puller) run(ctx context.Context, left uint64, bodies bool, each func(Mes
 	defer func() { _ = sub.Unsubscribe() }()
 
 	ask := pullRequest{NoWait: true}
-	for pull := 1; left > 0; pull++ {
+	for pull, deaf := 1, 0; left > 0; pull++ {
 		ask.Batch, ask.MaxBytes = int(min(left, scanBatch)), 0
 		if bodies {
 			ask.MaxBytes = scanBatchBytes
 		}
 		b := batch{inbox: inbox + "." + strconv.Itoa(pull), msgs: msgs}
-		if err := b.pull(ctx, p, ask, each); err != nil {
+		err := b.pull(ctx, p, ask, each)
+		if errors.Is(err, nats.ErrNoResponders) && deaf < scanTries {
+			deaf++
+			if err := pause(ctx, scanPause); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if b.got == 0 && b.tooLarge { // a single message that is larger than a whole batch should be
@@ -197,6 +208,8 @@ func (b *batch) status(code, description string) error {
 	case code == "409" && !b.tooLarge:
 		b.tooLarge = true
 		return nil
+	case code == "503":
+		return nats.ErrNoResponders
 	}
 	return fmt.Errorf("read messages: the server says %s %s", code, description)
 }

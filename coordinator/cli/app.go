@@ -35,9 +35,6 @@ type App struct {
 	// Now is the clock of ages and progress.
 	Now func() time.Time
 
-	// remover takes jobs out of a queue; nil is operators.
-	remover remover
-
 	json, force bool
 	connection  connection
 }

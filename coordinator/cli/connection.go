@@ -42,8 +42,13 @@ func (a *App) resolve() (streams.Options, time.Duration, error) {
 		field *string
 		name  string
 	}{
-		{&c.server, "NATS_URL"}, {&c.context, "NATS_CONTEXT"}, {&c.creds, "NATS_CREDS"}, {&c.tls.CA, "NATS_CA"},
-		{&c.tls.Cert, "NATS_CERT"}, {&c.tls.Key, "NATS_KEY"}, {&c.timeout, "NATS_TIMEOUT"},
+		{&c.server, "NATS_URL"},
+		{&c.context, "NATS_CONTEXT"},
+		{&c.creds, "NATS_CREDS"},
+		{&c.tls.CA, "NATS_CA"},
+		{&c.tls.Cert, "NATS_CERT"},
+		{&c.tls.Key, "NATS_KEY"},
+		{&c.timeout, "NATS_TIMEOUT"},
 	} {
 		if *e.field == "" {
 			*e.field = a.getenv(e.name)

@@ -132,8 +132,13 @@ func (a *App) deadInfo() *cobra.Command {
 					}{d, job.Headers, job.Data})
 				}
 				a.facts([]fact{
-					{"dead seq", d.Seq}, {"died", fmt.Sprintf("%s (%s ago)", d.DiedAt.UTC().Format("2006-01-02 15:04:05Z"), a.age(d.DiedAt))},
-					{"cause", d.Cause}, {"error", d.Error}, {"attempts", d.Attempts}, {"history", d.History}, {"worker", d.Worker},
+					{"dead seq", d.Seq},
+					{"died", fmt.Sprintf("%s (%s ago)", d.DiedAt.UTC().Format("2006-01-02 15:04:05Z"), a.age(d.DiedAt))},
+					{"cause", d.Cause},
+					{"error", d.Error},
+					{"attempts", d.Attempts},
+					{"history", d.History},
+					{"worker", d.Worker},
 				})
 				job.Seq = d.JobSeq
 				if d.PublishedAt != nil {

@@ -210,9 +210,15 @@ func (a *App) jobInfo() *cobra.Command {
 
 func jobFacts(a *App, job streams.Job) []fact {
 	list := []fact{
-		{"seq", job.Seq}, {"entity", job.Entity}, {"kind", job.Kind}, {"id", job.ID},
+		{"seq", job.Seq},
+		{"entity", job.Entity},
+		{"kind", job.Kind},
+		{"id", job.ID},
 		{"published", fmt.Sprintf("%s (%s ago)", job.PublishedAt.UTC().Format("2006-01-02 15:04:05Z"), a.age(job.PublishedAt))},
-		{"timeout", job.Timeout}, {"reply to", job.ReplyTo}, {"traceparent", job.Traceparent}, {"invalid", job.Invalid},
+		{"timeout", job.Timeout},
+		{"reply to", job.ReplyTo},
+		{"traceparent", job.Traceparent},
+		{"invalid", job.Invalid},
 	}
 	if job.MaxAttempts > 0 {
 		list = append(list, fact{"max attempts", job.MaxAttempts})

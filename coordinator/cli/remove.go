@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/seriatim/seriatim/internal/problem"
@@ -14,23 +13,9 @@ import (
 	"github.com/seriatim/seriatim/subjects"
 )
 
-// remover takes unfinished jobs out of a queue. A lane whose job runs is spared, because removing what runs would free
-// its lane beside it.
-type remover interface {
-	// RemoveJobs removes the jobs with these sequences, all of them of one entity; without sequences, all jobs of
-	// the entity.
-	RemoveJobs(ctx context.Context, q subjects.Queue, e subjects.Entity, seqs []uint64) (removal, error)
-	// PurgeQueue removes all unfinished jobs of the queue.
-	PurgeQueue(ctx context.Context, q subjects.Queue) (removal, error)
-}
-
-// removal is what became of jobs that were to be removed.
-type removal struct {
-	// Removed counts those that are gone; Spared those that stay because a job of their lane runs.
-	Removed, Spared int
-}
-
-func (a *App) removed(q subjects.Queue, r removal) error {
+// removed tells what became of jobs that were to be removed. A lane whose job runs is spared, because removing what runs
+// would free its lane beside it.
+func (a *App) removed(q subjects.Queue, r operator.Removal) error {
 	if a.json {
 		return a.object(struct {
 			Queue   string `json:"queue"`
@@ -61,7 +46,7 @@ func (a *App) queuePurge() *cobra.Command {
 				if err := a.confirm("Remove all %d unfinished job(s) of queue %s?", loaded.Jobs, q); err != nil {
 					return err
 				}
-				r, err := a.removing(s).PurgeQueue(ctx, q)
+				r, err := operator.PurgeQueue(ctx, s.js, q)
 				if err != nil {
 					return err
 				}
@@ -108,7 +93,7 @@ func (a *App) removeEntity(ctx context.Context, s *session, q subjects.Queue, ra
 	if err := a.confirm("Remove all unfinished jobs of %s in queue %s?", es[0], q); err != nil {
 		return err
 	}
-	r, err := a.removing(s).RemoveJobs(ctx, q, es[0], nil)
+	r, err := operator.RemoveJobs(ctx, s.js, q, es[0], nil)
 	if err != nil {
 		return err
 	}
@@ -133,9 +118,9 @@ func (a *App) removeSeqs(ctx context.Context, s *session, q subjects.Queue, seqs
 	if err := a.confirm("Remove %d job(s) from queue %s?", len(seqs), q); err != nil {
 		return err
 	}
-	var sum removal
+	var sum operator.Removal
 	for _, e := range order {
-		r, err := a.removing(s).RemoveJobs(ctx, q, e, byEntity[e])
+		r, err := operator.RemoveJobs(ctx, s.js, q, e, byEntity[e])
 		sum.Removed += r.Removed
 		sum.Spared += r.Spared
 		if err != nil {
@@ -161,24 +146,4 @@ func laneOf(ctx context.Context, s *session, q subjects.Queue, seq uint64) (subj
 		return e, problem.New(fmt.Sprintf("remove job %d of %s", seq, q), err, "no lane can hold such a job; a worker makes it dead, and queue purge removes it")
 	}
 	return e, nil
-}
-
-func (a *App) removing(s *session) remover {
-	if a.remover != nil {
-		return a.remover
-	}
-	return operators{s.js}
-}
-
-// operators removes by the claim protocol.
-type operators struct{ js jetstream.JetStream }
-
-func (o operators) RemoveJobs(ctx context.Context, q subjects.Queue, e subjects.Entity, seqs []uint64) (removal, error) {
-	r, err := operator.RemoveJobs(ctx, o.js, q, e, seqs)
-	return removal(r), err
-}
-
-func (o operators) PurgeQueue(ctx context.Context, q subjects.Queue) (removal, error) {
-	r, err := operator.PurgeQueue(ctx, o.js, q)
-	return removal(r), err
 }
