@@ -59,8 +59,10 @@ type site struct {
 	n      int
 }
 
+// newSite lets the test run beside others: most of its time is waiting.
 func newSite(t *testing.T) *site {
 	t.Helper()
+	t.Parallel()
 	s := &site{t: t, dir: t.TempDir(), server: natstest.Start(t)}
 	s.conn, s.js = s.server.Conn(), s.server.JetStream()
 	p := streams.DefaultPolicy()
@@ -162,7 +164,7 @@ func (s *site) begin(settings string, env ...string) *workerd {
 	}, env...)}
 	var err error
 	w.Process, err = fleet.Start(fleet.Program{
-		Name: name, Path: rig.Binary(s.t, fleet.Build{Name: "workerd"}), Args: []string{"--config", s.write(name+".yaml", s.config(settings))},
+		Name: name, Path: rig.Binary(s.t, fleet.Build{Name: "workerd", Race: raceEnabled}), Args: []string{"--config", s.write(name+".yaml", s.config(settings))},
 		Env: w.env, Log: s.path(name + ".log"), Mark: s.dir,
 	})
 	if err != nil {
@@ -294,7 +296,7 @@ func (w *workerd) report() (r probes.Report) {
 // call runs one of workerd's commands.
 func (s *site) call(args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
-	cmd := exec.CommandContext(s.t.Context(), rig.Binary(s.t, fleet.Build{Name: "workerd"}), args...)
+	cmd := exec.CommandContext(s.t.Context(), rig.Binary(s.t, fleet.Build{Name: "workerd", Race: raceEnabled}), args...)
 	cmd.Env = append(os.Environ(), "SERIATIM_RUN_DIR="+s.path("run"))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
