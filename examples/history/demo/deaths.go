@@ -75,7 +75,7 @@ func dyingJobs(ctx context.Context, d *demo) error {
 	}
 	defer m.Close()
 	answers := d.host("a").proxy
-	over := d.fault("a")
+	over := d.fault()
 	for round := range junkRounds {
 		var entities []string
 		for i := range junk {

@@ -62,13 +62,13 @@ func (d *demo) begunBy(ctx context.Context, worker string, jobs int) error {
 	return d.until(ctx, func(t *fleet.Tail) bool { return len(t.OpenOf(worker)) >= jobs })
 }
 
-// fault remembers that worker's runs may end early or come again from now until the returned function is called.
-func (d *demo) fault(worker string) (over func()) {
+// fault remembers that the runs of worker a may end early or come again from now until the returned function is called.
+func (d *demo) fault() (over func()) {
 	at := record.Now()
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.kills = append(d.kills, record.Kill{At: at, Until: record.Now(), Worker: worker})
+		d.kills = append(d.kills, record.Kill{At: at, Until: record.Now(), Worker: "a"})
 	}
 }
 
@@ -77,7 +77,7 @@ func cutOff(ctx context.Context, d *demo) error {
 	if err := d.begunBy(ctx, "a", 20); err != nil {
 		return err
 	}
-	over := d.fault("a")
+	over := d.fault()
 	d.screen.event("worker a is cut off: nothing comes through, in either direction")
 	a := d.host("a").proxy
 	a.Hold(fleet.Up, fleet.Down)
@@ -105,7 +105,7 @@ func lateDeletes(ctx context.Context, d *demo) error {
 		if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil || d.allDone() {
 			return err
 		}
-		over := d.fault("a")
+		over := d.fault()
 		d.screen.event("what worker a sends is held back")
 		a := d.host("a").proxy
 		a.Hold(fleet.Up)
@@ -144,7 +144,7 @@ func stopStubborn(ctx context.Context, d *demo) error {
 		if err := d.begunBy(ctx, "a", 10); err != nil || d.allDone() {
 			return err
 		}
-		over := d.fault("a")
+		over := d.fault()
 		d.screen.event("worker a is given %s for its jobs to end, and %s from TERM to KILL", d.plan.timeout, d.plan.killAfter)
 		if err := d.host("a").drain(ctx); err != nil {
 			return err
