@@ -44,6 +44,8 @@ func exitReason(e lifecycle.Event) string {
 		return "memory"
 	case errors.Is(e.Err, lifecycle.ErrRecycled):
 		return "recycled"
+	case errors.Is(e.Err, lifecycle.ErrReconfigured):
+		return "replaced"
 	case errors.Is(e.Err, lifecycle.ErrOverran):
 		return "job_timeout"
 	case errors.Is(e.Err, lifecycle.ErrNeverReady):
