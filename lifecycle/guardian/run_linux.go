@@ -26,7 +26,8 @@ type guardian struct {
 	died     chan os.Signal // SIGCHLD
 	spared   map[int]uint64 // children from before, by pid: their start
 	backoff  backoff
-	sweepAt  time.Duration // when to sweep once more; 0 is never
+	sweepAt  time.Duration     // when to sweep once more; 0 is never
+	due      map[instance]bool // what that is for
 	lastBeat time.Duration
 	patient  time.Duration // nothing is enforced until then
 
@@ -102,10 +103,13 @@ func (g *guardian) prepare() error {
 	if err := swallowed(os.Getpid(), procTable{}); err != nil {
 		g.event(Event{Kind: EventShell, Err: err})
 	}
-	if n := sweep(g.instance, false); n > 0 {
+	n, waiting := sweep(g.instance, nil)
+	if n > 0 {
 		g.event(Event{Kind: EventSwept, N: n})
 	}
-	g.sweepAt = clock.Boot() + sweepAgain
+	if len(waiting) > 0 {
+		g.due, g.sweepAt = waiting, clock.Boot()+sweepAgain
+	}
 	return nil
 }
 
@@ -115,6 +119,7 @@ type ending struct {
 	state   syscall.WaitStatus
 	leaving bool // it said so before
 	fenced  bool
+	lived   time.Duration
 	stopped bool // nothing was started, or it had not listened yet, when the end was asked for
 }
 
@@ -136,7 +141,7 @@ func (g *guardian) next(e ending) (status int, again bool) {
 	if e.fenced {
 		g.reason = Fenced
 	}
-	wait, ok := g.backoff.died(clock.Boot())
+	wait, ok := g.backoff.died(clock.Boot(), e.lived)
 	if !ok {
 		g.event(Event{Kind: EventGivenUp, N: mostDeaths, Wait: deathWindow})
 		return max(1, status), false
@@ -195,6 +200,7 @@ func (g *guardian) life() (ending, error) {
 	g.lives++
 	g.event(Event{Kind: EventStarted, PID: e.pid})
 	defer e.close()
+	slim()
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	var waiting []os.Signal // until it listens
@@ -203,6 +209,7 @@ func (g *guardian) life() (ending, error) {
 		waiting, since = append(waiting, syscall.SIGTSTP), clock.Boot()
 	}
 	var end ending
+	begun := clock.Boot()
 	for {
 		select {
 		case s := <-g.signals:
@@ -212,7 +219,7 @@ func (g *guardian) life() (ending, error) {
 			}
 		case <-g.died:
 			if state, dead := g.reap(e.pid); dead {
-				end.state = state
+				end.state, end.lived = state, clock.Boot()-begun
 				held, leaving, status := e.last()
 				end.leaving = leaving && state.Exited() && state.ExitStatus() == status
 				if held != nil {
@@ -280,7 +287,7 @@ func (g *guardian) sweepOnceMore() {
 		return
 	}
 	g.sweepAt = 0
-	if n := sweep(g.instance, true); n > 0 {
+	if n, _ := sweep(g.instance, g.due); n > 0 {
 		g.event(Event{Kind: EventSwept, N: n})
 	}
 }

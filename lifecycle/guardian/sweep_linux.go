@@ -56,28 +56,26 @@ func (i instance) gone(own instance) bool {
 	return i.namespace == own.namespace && i != own && !proc.Is(i.pid, i.start)
 }
 
-// sweepRounds bounds a sweep: what spawns faster than it is killed here is left to its own engine's guardian.
+// sweepRounds bounds a sweep: what spawns faster than it is killed here is left to its own engine.
 const sweepRounds = 50
 
 // sweep kills what carries the mark of an instance that is gone: what is left when guardian and engine were killed in one
-// instant. With engines it also kills engines of such instances, which have had their time to leave by themselves; one
-// that is stopped never would. It spares this process and its ancestors, which may have been started by a job.
-func sweep(own instance, engines bool) (killed int) {
+// instant. Where the engine lives it is ending its jobs itself, and handing them back: such instances are left alone and
+// returned, to be given to a later sweep as due. Then it has had its time to leave; a stopped one never would. The sweep
+// spares this process and its ancestors, which may have been started by a job.
+func sweep(own instance, due map[instance]bool) (killed int, waiting map[instance]bool) {
+	s := sweeper{own: own, due: due, family: ancestors(own.pid), badges: map[uint64]bool{}}
 	seen := map[int]bool{}
-	family := ancestors(own.pid)
 	for range sweepRounds {
 		pids, err := proc.All()
 		if err != nil {
 			break
 		}
+		s.findEngines(pids)
 		found := false
 		for _, pid := range pids {
-			if !family[pid] && isLeft(pid, own, engines) && killLeft(pid, own, engines) {
-				found = true
-				if !seen[pid] {
-					seen[pid] = true
-					killed++
-				}
+			if !s.family[pid] && s.isLeft(pid) && s.kill(pid) {
+				found, seen[pid] = true, true
 			}
 		}
 		if !found {
@@ -85,27 +83,62 @@ func sweep(own instance, engines bool) (killed int) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	return killed
+	return len(seen), s.waiting
 }
 
-func isLeft(pid int, own instance, engines bool) bool {
-	engine := isEngine(pid)
-	if engine && !engines {
-		return false
+// sweeper is one sweep.
+type sweeper struct {
+	own     instance
+	due     map[instance]bool
+	family  map[int]bool
+	waiting map[instance]bool // gone, but their engines live, and they are not due
+	badges  map[uint64]bool   // theirs
+}
+
+// findEngines notes the instances that are left to their engines.
+func (s *sweeper) findEngines(pids []int) {
+	s.waiting, s.badges = map[instance]bool{}, map[uint64]bool{}
+	for _, pid := range pids {
+		if !isEngine(pid) {
+			continue
+		}
+		text, _, err := proc.Env(pid, InstanceVariable)
+		if i, bad := parseInstance(text); err == nil && bad == nil && i.gone(s.own) && !s.due[i] {
+			s.waiting[i], s.badges[i.badge()] = true, true
+		}
 	}
+}
+
+// isLeft reports whether a process is left over, by the nearest instance that it runs under.
+func (s *sweeper) isLeft(pid int) bool {
 	names := []string{lifecycle.MarkVariable}
-	if engine {
-		names = append(names, InstanceVariable)
+	if isEngine(pid) {
+		names = []string{InstanceVariable, lifecycle.MarkVariable}
 	}
 	for _, name := range names {
 		text, _, err := proc.Env(pid, name)
 		if i, bad := parseInstance(text); err == nil && bad == nil {
-			return i.gone(own) // the nearest one it runs under says
+			return i.gone(s.own) && !s.waiting[i]
 		}
 	}
 	badge, ok := proc.Badge(pid)
 	ns, err := proc.Namespace(pid)
-	return ok && err == nil && ns == own.namespace && badgeGone(badge, own)
+	return ok && err == nil && ns == s.own.namespace && !s.badges[badge] && badgeGone(badge, s.own)
+}
+
+// kill looks again with the process held by a descriptor, so that its number cannot become another's in between.
+func (s *sweeper) kill(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false // it has ended; or a kernel before 5.3, which sweeps nothing
+	}
+	defer unix.Close(fd)
+	return s.isLeft(pid) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+}
+
+func isEngine(pid int) bool {
+	args := proc.Args(pid)
+	return len(args) > 0 && args[0] == EngineName
 }
 
 // badge is an instance in 62 bits, which no process can lose: what is left of one with an emptied environment is known by
@@ -121,21 +154,6 @@ func badgeGone(badge uint64, own instance) bool {
 	}
 	s, err := proc.Read(int(badge >> 40))
 	return err != nil || s.Start&(1<<28-1) != badge>>12&(1<<28-1)
-}
-
-func isEngine(pid int) bool {
-	args := proc.Args(pid)
-	return len(args) > 0 && args[0] == EngineName
-}
-
-// killLeft looks again with the process held by a descriptor, so that its number cannot become another's in between.
-func killLeft(pid int, own instance, engines bool) bool {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return false // it has ended; or a kernel before 5.3, which sweeps nothing
-	}
-	defer unix.Close(fd)
-	return isLeft(pid, own, engines) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }
 
 // ancestors are a process and those above it.

@@ -64,17 +64,17 @@ func TestKilledGroupsAreForgotten(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	var b backoff
 	for i, want := range []time.Duration{0, 500 * time.Millisecond, time.Second, 2 * time.Second} {
-		if wait, again := b.died(time.Duration(i) * time.Second); wait != want || !again {
+		if wait, again := b.died(time.Duration(i)*time.Second, 9*time.Second); wait != want || !again {
 			t.Errorf("death %d: %v, %v", i+1, wait, again)
 		}
 	}
-	if _, again := b.died(59 * time.Second); again {
+	if _, again := b.died(59*time.Second, time.Hour); again {
 		t.Error("five deaths in a minute were not enough")
 	}
 	b = backoff{}
 	for i := range 100 {
-		if _, again := b.died(time.Duration(i) * 16 * time.Second); !again {
-			t.Fatalf("death %d in a long life was one too many", i+1)
+		if wait, again := b.died(time.Duration(i)*16*time.Second, 16*time.Second); !again || wait != 0 {
+			t.Fatalf("death %d after long lives: %v, %v", i+1, wait, again)
 		}
 	}
 }
