@@ -57,6 +57,8 @@ type Status struct {
 	Lanes int
 	// Slots is how many jobs may run at once.
 	Slots int
+	// Lease is the session's.
+	Lease time.Duration
 }
 
 // Idle says that nothing runs and nothing will: the engine is quiet or stopping, and no lane is in hand.
@@ -84,7 +86,7 @@ func (e *Engine) Kill() { e.fence.each(func(r *run) { r.end(true) }) }
 
 // tellStatus publishes what the loop knows at the end of a round.
 func (e *Engine) tellStatus() {
-	now := Status{State: e.phase, Lanes: e.holder.Lanes(), Slots: e.slots}
+	now := Status{State: e.phase, Lanes: e.holder.Lanes(), Slots: e.slots, Lease: e.lease}
 	if s := e.holder.Session(); s.Phase == lane.SessionStands {
 		now.Session = s.ID
 	}

@@ -88,7 +88,7 @@ func Run(ctx context.Context, name string, args []string, out, errs io.Writer) e
 		ctx, cancel = context.WithTimeout(ctx, c.bound)
 		defer cancel()
 	}
-	c.folders = Folders(folder)
+	c.folders = search(folder)
 	return c.run(ctx)
 }
 

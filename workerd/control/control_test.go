@@ -181,14 +181,17 @@ func TestFoldersOfOthersAreNotUsed(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(t.TempDir(), link); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open([]string{open, file, link}, os.Getpid(), "w"); !errors.Is(err, ErrNoFolder) {
+	if _, err := Open([]string{open, file}, os.Getpid(), "w"); !errors.Is(err, ErrNoFolder) {
 		t.Error(err)
 	}
-	good := filepath.Join(t.TempDir(), "good")
+	target := filepath.Join(t.TempDir(), "target")
+	if err := os.Mkdir(target, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	good := filepath.Join(t.TempDir(), "link") // of our own
+	if err := os.Symlink(target, good); err != nil {
+		t.Fatal(err)
+	}
 	d, err := Open([]string{open, good}, os.Getpid(), "w")
 	if err != nil || filepath.Dir(d.entry.Socket) != good {
 		t.Fatal(err)

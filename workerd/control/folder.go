@@ -35,6 +35,16 @@ func Folders(configured string) []string {
 	return append(list, "/run/seriatim", filepath.Join(os.TempDir(), "seriatim-"+strconv.Itoa(os.Getuid())))
 }
 
+// search adds to the folders where workerds may keep their files those that systemd makes for single units.
+func search(configured string) []string {
+	list := Folders(configured)
+	if configured == "" && os.Getenv(RunDirVariable) == "" {
+		units, _ := filepath.Glob("/run/seriatim/*") // the pattern is well formed
+		list = append(list, units...)
+	}
+	return list
+}
+
 // usable makes the folder if it is not there, and says whether files may be kept in it: it has to be our own, or root's
 // that lets us in, so that nobody can put something else in our place.
 func usable(dir string) error {
@@ -45,11 +55,19 @@ func usable(dir string) error {
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is no folder", dir)
-	}
 	if uid, ok := owner(info); ok && uid != os.Getuid() && uid != 0 {
 		return fmt.Errorf("%s belongs to user %d", dir, uid)
+	}
+	if info.Mode()&os.ModeSymlink != 0 { // our own, or root's, as systemd makes them
+		if info, err = os.Stat(dir); err != nil {
+			return err
+		}
+		if uid, ok := owner(info); ok && uid != os.Getuid() && uid != 0 {
+			return fmt.Errorf("%s leads to a folder of user %d", dir, uid)
+		}
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no folder", dir)
 	}
 	if info.Mode().Perm()&0o022 != 0 && info.Mode()&os.ModeSticky == 0 {
 		return fmt.Errorf("%s may be written by others", dir)

@@ -118,12 +118,12 @@ func (h *health) Report() probes.Report {
 	r.Live, r.Ready = len(r.NotLive) == 0, len(r.NotReady) == 0
 	r.NATS, _ = h.connection()
 	r.SessionRecord = streams.SessionRecord{
-		State: h.getMode().State(), Worker: h.worker, StartedAt: h.begun.UTC(), BeatAt: time.Now().UTC(), Queues: h.queues,
+		V: version.Protocol, State: h.getMode().State(), Worker: h.worker, StartedAt: h.begun.UTC(), BeatAt: time.Now().UTC(), Queues: h.queues,
 		BusyByQueue: map[string]int{}, Children: []streams.ChildRecord{},
 	}
 	if e := h.engine.Load(); e != nil {
 		s := e.Status()
-		r.Session, r.Slots = s.Session, s.Slots
+		r.Session, r.Slots, r.LeaseMS = s.Session, s.Slots, s.Lease.Milliseconds()
 		for _, j := range e.Running() {
 			r.Busy++
 			r.BusyByQueue[string(j.Queue)]++

@@ -29,6 +29,7 @@ func (d *daemon) listen(ctx context.Context) error {
 	case err == nil:
 		d.door = door
 		d.server.Serve(door.Listener())
+		d.log.Debug().Str("socket", door.Entry().Socket).Msg("control socket")
 	case d.cfg.RunDir != "":
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	default:
