@@ -12,10 +12,8 @@ import (
 // What a lane does with a failed head (OnFailure) and with a dead one (OnDead), and where streams are kept (Storage).
 const (
 	FailureBlock = "block" // the lane waits for the retry: order is kept
-	FailurePass  = "pass"  // the job goes to the tail of its lane when its retry is due
 
 	DeadContinue = "continue" // the lane goes on with the next job
-	DeadHalt     = "halt"     // the lane stands still until an operator acts
 
 	StorageFile   = "file"
 	StorageMemory = "memory"
@@ -86,10 +84,10 @@ func (p Policy) Validate() error {
 		return bad("backoff factor is %v", "a factor is 1 or more; 2 doubles the delay each time", p.Backoff.Factor)
 	case !(p.Backoff.Jitter >= 0 && p.Backoff.Jitter <= 1):
 		return bad("backoff jitter is %v", "jitter is 0 to 1", p.Backoff.Jitter)
-	case p.OnFailure != FailureBlock && p.OnFailure != FailurePass:
-		return bad("on_failure is %q", "it is block or pass", p.OnFailure)
-	case p.OnDead != DeadContinue && p.OnDead != DeadHalt:
-		return bad("on_dead is %q", "it is continue or halt", p.OnDead)
+	case p.OnFailure != FailureBlock:
+		return bad("on_failure is %q", "this version knows block alone: the lane waits for the retry", p.OnFailure)
+	case p.OnDead != DeadContinue:
+		return bad("on_dead is %q", "this version knows continue alone: the lane goes on with the next job", p.OnDead)
 	case p.Storage != StorageFile && p.Storage != StorageMemory:
 		return bad("storage is %q", "it is file or memory", p.Storage)
 	case p.Replicas < 1 || p.Replicas > 5:
@@ -164,9 +162,9 @@ func (p *Policy) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// diff lists the fields in which is and want differ.
-func (want Policy) diff(is Policy) []Diff {
-	a, b := is.wire(), want.wire()
+// diff lists the fields in which is differs from p.
+func (p Policy) diff(is Policy) []Diff {
+	a, b := is.wire(), p.wire()
 	return differing("policy", []compared{
 		{"lease", time.Duration(a.Lease), time.Duration(b.Lease)},
 		{"max_attempts", a.MaxAttempts, b.MaxAttempts},

@@ -39,8 +39,8 @@ var policyTable = []struct {
 	{"max-lost", "… after so many lost workers (default 3); 0 is never", func(p *streams.Policy, s string) error { return whole(&p.MaxLost, s) }},
 	{"max-crashes", "… after so many crashes (default 3); 0 is never", func(p *streams.Policy, s string) error { return whole(&p.MaxCrashes, s) }},
 	{"backoff", "wait between attempts, `FIRST[,MOST[,FACTOR[,JITTER]]]` (default 1s,10m,2,0.2)", parseBackoff},
-	{"on-failure", "block (the lane waits for the retry) or pass (default block)", func(p *streams.Policy, s string) error { p.OnFailure = s; return nil }},
-	{"on-dead", "continue (the lane goes on) or halt (default continue)", func(p *streams.Policy, s string) error { p.OnDead = s; return nil }},
+	{"on-failure", "what a failed job does to its lane: block (it waits for the retry)", func(p *streams.Policy, s string) error { p.OnFailure = s; return nil }},
+	{"on-dead", "what a dead job does to its lane: continue (it goes on)", func(p *streams.Policy, s string) error { p.OnDead = s; return nil }},
 }
 
 func bindPolicy(set *pflag.FlagSet) policyFlags {
