@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,6 +72,25 @@ func TestAlertsWithoutNATS(t *testing.T) {
 	}
 	w.signal(syscall.SIGTERM)
 	w.stops(10 * time.Second)
+}
+
+func TestAlertOfAMemoryKill(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("memory is not guarded here")
+		return
+	}
+	s := newSite(t)
+	a := &told{}
+	limits := "memory: {hard: 150MiB, check: 100ms, hard_grace: 100ms, shutdown_wait: 100ms}}]\n"
+	w := s.start(strings.Replace(s.pool("good", "", 1), "}}]\n", "}, "+limits, 1) + fmt.Sprintf("alerts: [{webhook: %q}]\n", s.hook(a.add)))
+	s.publish("build.1", "hog")
+	s.eventually("it is told", func() bool { return len(a.of("memory_kill")) == 1 })
+	s.eventually("and shown", func() bool {
+		r := w.report()
+		return len(r.Pools) == 1 && r.Pools[0].Why["memory"] > 0 && strings.Contains(r.Pools[0].LastExit.Why, "memory")
+	})
+	w.signal(syscall.SIGTERM)
+	w.stops(20 * time.Second)
 }
 
 // A place that hangs holds up neither jobs nor the stop.

@@ -43,6 +43,13 @@ func act(role string) {
 		if o.Kind == frames.OrderRun {
 			note("ran %s %s", os.Getenv("MARK"), o.Job.Entity)
 			send(frames.AppendProgress(nil, o.Run, 1, 2, "half"))
+			if string(o.Job.Body) == "hog" {
+				hoard = make([]byte, 200<<20)
+				for i := range hoard {
+					hoard[i] = 1
+				}
+				continue
+			}
 			if string(o.Job.Body) == "hold" {
 				continue // until it is ended
 			}
@@ -51,6 +58,9 @@ func act(role string) {
 		}
 	}
 }
+
+// hoard is memory that is kept.
+var hoard []byte
 
 // note appends a line to the record.
 func note(format string, args ...any) {

@@ -127,6 +127,25 @@ func TestBusyPort(t *testing.T) {
 	w.stops(10 * time.Second)
 }
 
+// The usual port is not insisted on: a second workerd on a host runs without it.
+func TestBusyPortThatNobodyAskedFor(t *testing.T) {
+	s := newSite(t)
+	other, err := net.Listen("tcp", "127.0.0.1:7433")
+	if err == nil { // else somebody has it already
+		defer other.Close()
+	}
+	w := s.begin("http:\n") // nothing is said
+	w.logs("the usual address for probes cannot be had; this workerd goes on without it, until it is free")
+	w.logs("running")
+	if out, said, code := s.call("status"); code != 0 || !strings.Contains(out, "w1  running") {
+		t.Errorf("%d %s %s", code, out, said)
+	}
+	s.publish("build.1", "sleep 0")
+	s.recorded("end build.1")
+	w.signal(syscall.SIGTERM)
+	w.stops(10 * time.Second)
+}
+
 func TestWhatTheProbesSayOfAJob(t *testing.T) {
 	s := newSite(t)
 	w := s.start(s.pool("good", "one", 2))
