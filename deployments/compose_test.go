@@ -2,6 +2,7 @@ package deployments
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,6 +122,7 @@ func TestComposeFile(t *testing.T) {
 // passwords, the queue, workerd with the mounted configuration, a job published by the file's own hint; then the stop.
 // The containers themselves are not part of it.
 func TestComposeServicesRun(t *testing.T) {
+	n := theNumbers(t)
 	c := readCompose(t)
 	for name, value := range c.Services["nats"].Environment {
 		t.Setenv(name, value)
@@ -136,7 +138,8 @@ func TestComposeServicesRun(t *testing.T) {
 	}
 	coordinator := func(args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(within(t), filepath.Join(binaries(t), "coordinator"), args...)
+		program := filepath.Join(binaries(t), "coordinator") // building it is not bounded, using it is
+		cmd := exec.CommandContext(within(t), program, args...)
 		cmd.Env = in(c.Services["coordinator"].Environment)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -157,6 +160,12 @@ func TestComposeServicesRun(t *testing.T) {
 	p := start(t, cmd)
 	eventually(t, "jobs are taken", func() bool { return strings.Contains(p.out.String(), `"message":"running"`) || !p.alive() })
 
+	for _, path := range []string{n.HTTP.Live, n.HTTP.Ready, n.HTTP.Startup, n.HTTP.Metrics} {
+		if code := get(t, p, path); code != http.StatusOK {
+			t.Errorf("%s answers %d", path, code)
+		}
+	}
+
 	hint := regexp.MustCompile(`run --rm coordinator (job publish .*)`).FindStringSubmatch(readFile(t, "compose/compose.yaml"))
 	coordinator(strings.Fields(hint[1])...)
 	eventually(t, "the job's words", func() bool { return strings.Contains(p.out.String(), "default of build.123: hello") })
@@ -169,4 +178,24 @@ func TestComposeServicesRun(t *testing.T) {
 	if out := coordinator("worker", "ls", "--json"); !strings.Contains(out, `"stopped"`) {
 		t.Errorf("workers: %s", out)
 	}
+}
+
+// get asks a running workerd, whose log says where it listens.
+func get(t *testing.T, p *proc, path string) int {
+	t.Helper()
+	address := regexp.MustCompile(`"address":"([^"]+)"`).FindStringSubmatch(p.out.String())
+	if address == nil {
+		t.Fatal("it listens nowhere")
+	}
+	req, err := http.NewRequestWithContext(within(t), http.MethodGet, "http://"+address[1]+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return res.StatusCode
 }

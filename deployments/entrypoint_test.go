@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // The image's own command line, run as the container's first process: as its user, with nothing but the two binaries in
@@ -85,6 +87,35 @@ func TestEntryPoint(t *testing.T) {
 	if contained {
 		first = onlyChild(t, first)
 	}
+	inside := func(argv []string) string {
+		t.Helper()
+		if contained {
+			id := num(n.Image.User)
+			argv = append([]string{"nsenter", "--target=" + num(first), "--pid", "--mount", "--root", "--wd=/tmp", "--setuid=" + id, "--setgid=" + id, "--"}, argv...)
+		} else {
+			argv = slices.Clone(argv)
+			argv[0] = filepath.Join(root, argv[0])
+			for i := range argv {
+				argv[i] = strings.Replace(argv[i], "--pid=1", "--pid="+num(first), 1)
+			}
+		}
+		c := exec.CommandContext(within(t), argv[0], argv[1:]...)
+		c.Env = cmd.Env
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %v\n%s", argv, err, out)
+		}
+		return string(out)
+	}
+	// What compose asks for health, and what Kubernetes runs before it sends TERM.
+	if out := inside(readCompose(t).Services["workerd"].Healthcheck.Test[1:]); !strings.Contains(out, "running") {
+		t.Errorf("status: %s", out)
+	}
+	if out := inside(preStop(t)); !strings.Contains(out, "idle") {
+		t.Errorf("quiet: %s", out)
+	}
+	eventually(t, "the state quiet", func() bool { return slices.Equal(states(t, s), []string{"quiet"}) })
+
 	if err := syscall.Kill(first, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -94,4 +125,28 @@ func TestEntryPoint(t *testing.T) {
 	if got := states(t, s); !slices.Equal(got, []string{"stopped"}) {
 		t.Errorf("workers: %v, want one that said goodbye", got)
 	}
+}
+
+// preStop is the command that Kubernetes runs in the container.
+func preStop(t *testing.T) []string {
+	t.Helper()
+	var d struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						Lifecycle struct {
+							PreStop struct {
+								Exec struct{ Command []string }
+							} `yaml:"preStop"`
+						}
+					}
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, "kubernetes/base/deployment.yaml")), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d.Spec.Template.Spec.Containers[0].Lifecycle.PreStop.Exec.Command
 }

@@ -118,8 +118,9 @@ func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) 
 // withQueue is the shipped server with the queue `ci`, made by the image's own coordinator.
 func withQueue(t *testing.T) *server.Server {
 	t.Helper()
+	program := filepath.Join(binaries(t), "coordinator") // building it is not bounded, using it is
 	s := oneServer(t)
-	cmd := exec.CommandContext(within(t), filepath.Join(binaries(t), "coordinator"), "queue", "add", "ci")
+	cmd := exec.CommandContext(within(t), program, "queue", "add", "ci")
 	cmd.Env = append(os.Environ(), "NATS_URL="+userURL(s, "operator"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
