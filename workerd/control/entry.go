@@ -62,7 +62,7 @@ func Open(folders []string, pid int, worker string) (*Door, error) {
 				d.entry, d.listener = e, l
 				return nil
 			}
-			l.Close()
+			_ = l.Close() // the first error is told
 		}
 		return err
 	})

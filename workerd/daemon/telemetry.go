@@ -104,23 +104,17 @@ func (t *telemetry) lookSoon() {
 
 // measure times the round trip to the server now and then.
 func (t *telemetry) measure(conn *nats.Conn) {
-	t.every(rttEvery, func() {
-		if d, err := conn.RTT(); err == nil { // else there is none
-			t.health.roundTrip(d)
-		}
-	})
-}
-
-func (t *telemetry) every(d time.Duration, do func()) {
 	t.tasks.Go(func() {
-		ticker := time.NewTicker(d)
+		ticker := time.NewTicker(rttEvery)
 		defer ticker.Stop()
 		for {
+			if d, err := conn.RTT(); err == nil { // else there is none
+				t.health.roundTrip(d)
+			}
 			select {
 			case <-t.quit:
 				return
 			case <-ticker.C:
-				do()
 			}
 		}
 	})
