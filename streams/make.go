@@ -99,11 +99,7 @@ func (m *maker) stream(ctx context.Context, p part) (*jetstream.StreamInfo, erro
 			}
 			pauses.Reset()
 		case isFresh(info):
-			ctx, cancel := context.WithDeadline(ctx, asked.Add(openBound))
-			defer cancel()
-			open := p.applied(info.Config)
-			delete(open.Metadata, metaMaker)
-			return updateStream(ctx, m.js, open)
+			return m.open(ctx, p.applied(info.Config), asked.Add(openBound))
 		default:
 			if err := m.unmake(ctx, info); err != nil {
 				return nil, err
@@ -118,6 +114,14 @@ func (m *maker) stream(ctx context.Context, p part) (*jetstream.StreamInfo, erro
 			return nil, err
 		}
 	}
+}
+
+// open gives a stream its own subjects, before anybody may take its maker for gone.
+func (m *maker) open(ctx context.Context, cfg jetstream.StreamConfig, until time.Time) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	delete(cfg.Metadata, metaMaker)
+	return updateStream(ctx, m.js, cfg)
 }
 
 // metaMaker is the id of the maker of a closed stream, in its metadata.

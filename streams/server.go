@@ -63,11 +63,8 @@ func CheckVersion(version string) error {
 	}
 	major, errMajor := strconv.Atoi(parts[0])
 	minor, errMinor := strconv.Atoi(strings.SplitN(parts[1], "-", 2)[0])
-	if errMajor != nil || errMinor != nil {
-		return nil
+	if errMajor == nil && errMinor == nil && (major < minMajor || major == minMajor && minor < minMinor) {
+		return fmt.Errorf("%w: it is %s, and %s is needed", ErrOldServer, version, MinServer)
 	}
-	if major > minMajor || major == minMajor && minor >= minMinor {
-		return nil
-	}
-	return fmt.Errorf("%w: it is %s, and %s is needed", ErrOldServer, version, MinServer)
+	return nil
 }

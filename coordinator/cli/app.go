@@ -64,8 +64,8 @@ type said struct {
 func (s *said) Error() string { return s.err.Error() }
 func (s *said) Unwrap() error { return s.err }
 
-// silent is a failure that was already told in full, line by line.
-var silent = errors.New("told before")
+// errTold is a failure that was already told in full, line by line.
+var errTold = errors.New("told before")
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
@@ -105,7 +105,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, silent):
+	case errors.Is(err, errTold):
 		return exitFailed
 	}
 	a.tell(ran, err)

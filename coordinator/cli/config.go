@@ -86,7 +86,7 @@ func (a *App) configCheck(file string) error {
 		}
 	}
 	if err != nil {
-		return silent
+		return errTold
 	}
 	if !a.json {
 		fmt.Fprintf(a.Stdout, "%s is good: %d pool(s) for queue(s) %s\n", file, len(cfg.Pools), cfg.Queues)

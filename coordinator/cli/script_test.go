@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -109,11 +110,10 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: fails CODE COMMAND…")
 	}
-	err := ts.Exec(args[1], args[2:]...)
 	code := 0
-	if exit := new(exec.ExitError); err != nil {
-		var ok bool
-		if exit, ok = err.(*exec.ExitError); !ok {
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
 			ts.Fatalf("%v", err)
 		}
 		code = exit.ExitCode()

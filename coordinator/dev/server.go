@@ -30,8 +30,7 @@ func startServer(dir string, port int, log io.Writer) (*embedded, error) {
 		return nil, err
 	}
 	if err := e.start(port, log); err != nil {
-		e.stop()
-		return nil, err
+		return nil, errors.Join(err, e.stop())
 	}
 	return e, nil
 }
