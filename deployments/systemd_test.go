@@ -63,7 +63,7 @@ const worstExposure = 30
 
 // systemd itself has nothing to say against the unit, and finds it well closed.
 func TestSystemdAnalyze(t *testing.T) {
-	program, ok := tool(t, "systemd-analyze", "systemd") //nolint:misspell // its name
+	program, ok := tool(t, "systemd-analyze", "systemd")
 	if !ok {
 		return
 	}
