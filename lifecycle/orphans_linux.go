@@ -28,16 +28,16 @@ func (o *Orphans) reapDead() {
 	})
 }
 
-// orphans reaps the dead strangers among our children and calls do for the living ones. It reports how many those are.
-func (k *kin) orphans(do func(pid int)) (living int) {
+// orphans reaps the dead strangers among our children and calls do for the living ones.
+func (k *kin) orphans(do func(pid int)) {
 	if pids, err := proc.Adopted(); err == nil && !k.strange(pids) {
-		return 0 // nearly always: nobody has to wait for the lock
+		return // nearly always: nobody has to wait for the lock
 	}
 	k.starting.Lock()
 	defer k.starting.Unlock()
 	pids, err := proc.Adopted()
 	if err != nil {
-		return 0 // no process table: groups are all that can be contained
+		return // no process table: groups are all that can be contained
 	}
 	for _, pid := range pids {
 		if k.isKnown(pid) {
@@ -47,10 +47,8 @@ func (k *kin) orphans(do func(pid int)) (living int) {
 			delete(k.condemned, pid)
 			continue
 		}
-		living++
 		do(pid)
 	}
-	return living
 }
 
 // strange reports whether any of the children was not started here.

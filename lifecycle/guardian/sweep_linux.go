@@ -132,7 +132,7 @@ func (s *sweeper) kill(pid int) bool {
 	if err != nil {
 		return false // it has ended; or a kernel before 5.3, which sweeps nothing
 	}
-	defer unix.Close(fd)
+	defer unix.Close(fd) //nolint:errcheck // it was only a handle
 	return s.isLeft(pid) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }
 
