@@ -220,7 +220,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	d.pools.OnSlots(d.engine.SetSlots)
 	d.engine.SetSlots(d.pools.Slots())
 	if err = d.alone(ctx, js); err != nil {
-		_ = d.engine.Stop(ctx, closed()) // the reason to leave is told already
+		// Also when the start itself was stopped: what it has taken by now is handed back.
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Shutdown.KillAfter+handBack)
+		_ = d.engine.Stop(bound, closed()) // the reason to leave is told already
+		cancel()
 		d.health.engine.Store(nil)
 		d.runs.close()
 		d.stopPools()
