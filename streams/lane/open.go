@@ -124,13 +124,8 @@ func (m *machine) stolen(r Record) Record {
 	if r.State == Held || r.Dying || m.v.Broken.Off(RuleStealCount) {
 		return s
 	}
-	s.Lost++
-	s.Cause = "lost"
-	s.Error = "the worker that ran it was lost (session " + r.Session + ")"
-	if limit := m.v.MaxLost; limit > 0 && s.Lost >= limit {
-		s.Dying = true
-		s.Attempt = r.Attempt
-	}
+	s.Session = r.Session
+	m.lose(&s)
 	return s
 }
 
