@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seriatim/seriatim/lifecycle/proc"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/workerd/probes"
 )
@@ -31,6 +32,9 @@ func TestScenario14_Quiet(t *testing.T) {
 	w.probe("/startupz", 200)
 	if r := w.report(); r.Idle || r.Busy != 1 || r.NotReady == nil {
 		t.Errorf("%+v", r)
+	}
+	if p, err := proc.Read(s.jobPID("build.1")); err == nil && p.State == 'T' {
+		t.Error("the job's process was stopped")
 	}
 	s.write("go", "") // the child was not stopped: it goes on and ends
 	s.recorded("end build.1")
@@ -83,7 +87,9 @@ func TestQuietBeforeItIsUp(t *testing.T) {
 	w.probes()
 	w.logs("no NATS server yet; waiting for it")
 	w.signal(syscall.SIGTSTP)
-	s.eventually("the signal came", func() bool { return w.said("signal") != nil })
+	if out, said, code := s.call("quiet", "--wait=30s"); code != 0 || !strings.Contains(out, "is idle") {
+		t.Errorf("nothing runs, and nothing will: %d %q %q", code, out, said)
+	}
 	s.server.Restart()
 	w.logs("quiet")
 	w.probe("/startupz", 200)

@@ -106,10 +106,13 @@ func (h *health) NotReady() (why []string) {
 	return why
 }
 
-// idle says that nothing runs and nothing will.
+// idle says that nothing runs and nothing will, unless somebody says so.
 func (h *health) idle() bool {
+	if m := h.getMode(); m == drain.Starting || m == drain.Running {
+		return false
+	}
 	e := h.engine.Load()
-	return e != nil && e.Status().Idle() && h.getMode().State() != streams.StateRunning
+	return e == nil || e.Status().Idle() // without an engine nothing has begun, or all is over
 }
 
 // Report is how it is now.

@@ -66,7 +66,7 @@ func TestWhatIsNotReady(t *testing.T) {
 		if why := strings.Join(h.NotReady(), "; "); !strings.Contains(why, "NATS is away") {
 			t.Errorf("%s without NATS: %s", m, why)
 		}
-		if s := h.Report(); s.State != m.State() || s.Ready || !s.Live || s.Idle {
+		if s := h.Report(); s.State != m.State() || s.Ready || !s.Live || s.Idle != (m != drain.Starting && m != drain.Running) {
 			t.Errorf("%s: %+v", m, s)
 		}
 	}
