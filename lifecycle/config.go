@@ -36,6 +36,9 @@ type Config struct {
 	Command []string
 	// Env is added to workerd's environment, and wins.
 	Env map[string]string
+	// User is the name or number of the user that the processes run as, with that user's groups, HOME, USER and LOGNAME;
+	// "" is who we are. Only root can be another one; Start says so, and when there is no such user.
+	User string
 	// Processes is how many children a ModePool keeps alive; 1.
 	Processes int
 	// Concurrency is how many jobs run at once: per child in ModePool, in all in ModeExec; 1.

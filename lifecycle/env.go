@@ -25,17 +25,22 @@ func reserved(name string) bool { return ours(name) || name == MarkVariable }
 
 func hasNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }
 
-// baseEnv is workerd's own environment with the pool's on top.
-func (c *Config) baseEnv() []string {
+// baseEnv is workerd's own environment with the user's and the pool's on top.
+func (c *Config) baseEnv(who identity) []string {
+	added := maps.Clone(who.env)
+	if added == nil {
+		added = map[string]string{}
+	}
+	maps.Copy(added, c.Env)
 	var env []string
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if _, replaced := c.Env[name]; !replaced && !ours(name) {
+		if _, replaced := added[name]; !replaced && !ours(name) {
 			env = append(env, entry)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
-		env = append(env, name+"="+c.Env[name])
+	for _, name := range slices.Sorted(maps.Keys(added)) {
+		env = append(env, name+"="+added[name])
 	}
 	return slices.Clip(env)
 }

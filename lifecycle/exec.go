@@ -47,12 +47,16 @@ func (p *execPool) Start(context.Context) error {
 	if err != nil {
 		return err
 	}
+	who, err := p.cfg.identity()
+	if err != nil {
+		return err
+	}
 	p.mu.Lock()
 	if err := startable(p.started, p.stopping); err != nil {
 		p.mu.Unlock()
 		return problem.New("start pool "+p.cfg.Name, err, "")
 	}
-	p.started, p.path, p.env, p.launcher = true, path, p.cfg.baseEnv(), newLauncher()
+	p.started, p.path, p.env, p.launcher = true, path, p.cfg.baseEnv(who), newLauncher(who)
 	p.guard = guardPool(&p.cfg, p, p.event)
 	p.mu.Unlock()
 	p.slots.tell(p.Slots)

@@ -10,6 +10,7 @@ import (
 // runtime ends that one. So the thread is held, and ends only by stop, which a pool calls when its last group is gone;
 // what could not be killed until then is killed by that.
 type launcher struct {
+	who      identity
 	requests chan *launch
 	done     chan struct{}
 }
@@ -25,8 +26,8 @@ type launch struct {
 	ready chan struct{}
 }
 
-func newLauncher() *launcher {
-	l := &launcher{requests: make(chan *launch), done: make(chan struct{})}
+func newLauncher(who identity) *launcher {
+	l := &launcher{who: who, requests: make(chan *launch), done: make(chan struct{})}
 	go l.run()
 	return l
 }
@@ -49,6 +50,7 @@ func (l *launcher) run() {
 func (l *launcher) start(path string, argv, env []string, files []*os.File) (proc *os.Process, mark string, err error) {
 	r := &launch{path: path, argv: argv, ready: make(chan struct{})}
 	r.attr = &os.ProcAttr{Env: env, Files: files, Sys: ownGroup()}
+	r.attr.Sys.Credential = l.who.credential
 	l.requests <- r
 	<-r.ready
 	return r.proc, r.mark, r.err

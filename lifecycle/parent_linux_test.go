@@ -28,7 +28,7 @@ func actAsParent() {
 	log := func(l lifecycle.LogLine) { fmt.Println(l.Text) }
 	text := "echo $$; exec sleep 1000"
 	for _, mode := range []lifecycle.Mode{lifecycle.ModePool, lifecycle.ModeExec} {
-		pool, err := lifecycle.New(lifecycle.Config{Name: "p", Mode: mode, Command: []string{"sh", "-c", text}, Log: log})
+		pool, err := lifecycle.New(lifecycle.Config{Name: "p", Mode: mode, Command: []string{"sh", "-c", text}, User: os.Getenv("PARENT_POOL_USER"), Log: log})
 		if err != nil {
 			panic(err)
 		}
@@ -41,12 +41,19 @@ func actAsParent() {
 }
 
 func TestChildrenDieWithTheirParent(t *testing.T) {
+	t.Run("as its user", func(t *testing.T) { dieWithTheirParent(t, "") })
+	if os.Geteuid() == 0 {
+		t.Run("as another user", func(t *testing.T) { dieWithTheirParent(t, "nobody") })
+	}
+}
+
+func dieWithTheirParent(t *testing.T, user string) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	parent := exec.Command(exe)
-	parent.Env = append(os.Environ(), actAs+"=parent")
+	parent.Env = append(os.Environ(), actAs+"=parent", "PARENT_POOL_USER="+user)
 	out, err := parent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

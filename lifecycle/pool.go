@@ -46,13 +46,17 @@ func (p *childPool) Start(context.Context) error {
 	if err != nil {
 		return err
 	}
+	who, err := p.cfg.identity()
+	if err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := startable(p.started, p.stopping); err != nil {
 		return problem.New("start pool "+p.cfg.Name, err, "")
 	}
-	p.started, p.launcher = true, newLauncher()
-	p.how.Store(p.cfg.recipe(path))
+	p.started, p.launcher = true, newLauncher(who)
+	p.how.Store(p.cfg.recipe(path, who))
 	p.guard = guardPool(&p.cfg, p, p.event)
 	for i := range p.places {
 		p.lines.Go(func() { p.keep(i, p.newBackoff()) })

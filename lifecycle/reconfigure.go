@@ -15,9 +15,9 @@ type recipe struct {
 	recycle     Recycle
 }
 
-func (c *Config) recipe(path string) *recipe {
+func (c *Config) recipe(path string, who identity) *recipe {
 	return &recipe{
-		path: path, command: c.Command, env: append(c.baseEnv(), fdsVariable+"=3,4"),
+		path: path, command: c.Command, env: append(c.baseEnv(who), fdsVariable+"=3,4"),
 		concurrency: c.Concurrency, recycle: c.Recycle,
 	}
 }
@@ -50,7 +50,11 @@ func Reconfigure(pool Pool, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	next := cfg.recipe(path)
+	who, err := cfg.identity()
+	if err != nil {
+		return err
+	}
+	next := cfg.recipe(path, who)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if last := p.how.Load(); p.stopping || last == nil || reflect.DeepEqual(last, next) {

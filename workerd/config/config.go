@@ -163,14 +163,6 @@ func (c *Config) PoolFor(kind string) int {
 // does not act upon, so that the daemon can say so instead of seeming to obey.
 func (c *Config) NotYet() []string {
 	var out []string
-	for _, l := range c.leaves() {
-		if c.origins[l.path].Kind == FromDefault || l.value.IsZero() {
-			continue
-		}
-		if l.inPool("user") {
-			out = append(out, l.key)
-		}
-	}
 	if c.Queues.Weighted {
 		out = append(out, "queues (weights)")
 	}

@@ -141,13 +141,13 @@ func TestQueuesAsWeights(t *testing.T) {
 }
 
 func TestNotYet(t *testing.T) {
-	cfg := mustLoad(t, Input{Data: []byte(`queues: [ci]
+	cfg := mustLoad(t, Input{Data: []byte(`queues: {ci: 2}
 http: ""
 pools:
   - {name: a, command: [./a], kinds: [k], user: nobody, memory: {soft: 1GiB, hard: 0, check: 5s}, restart: {max_jobs: 10}}
   - {name: b, command: [./b], memory: {soft: 0}}
 `), Env: []string{"SERIATIM_HTTP=:7433"}})
-	want := []string{"pools.a.user"}
+	want := []string{"queues (weights)"}
 	if got := cfg.NotYet(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -50,7 +50,7 @@ func (d *daemon) poolConfig(p config.Pool, killAfter time.Duration) lifecycle.Co
 		mode = lifecycle.ModePool
 	}
 	c := lifecycle.Config{
-		Name: p.Name, Mode: mode, Command: p.Command, Env: p.Env, Processes: p.Processes, Concurrency: p.Concurrency,
+		Name: p.Name, Mode: mode, Command: p.Command, Env: p.Env, User: p.User, Processes: p.Processes, Concurrency: p.Concurrency,
 		KillAfter:  killAfter,
 		Log:        func(l lifecycle.LogLine) { logLine(d.log, l) },
 		OnEvent:    d.childEvent,
