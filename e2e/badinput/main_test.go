@@ -149,7 +149,10 @@ func (s *site) start(args ...string) live {
 	w := live{p, s}
 	s.t.Cleanup(func() {
 		if err := p.Stop(rig.Bound); err != nil {
-			s.t.Errorf("%v\n%s", err, w.log())
+			s.t.Error(err)
+		}
+		if s.t.Failed() {
+			s.t.Logf("workerd said:\n%s", w.log())
 		}
 	})
 	return w
