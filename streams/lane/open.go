@@ -144,7 +144,7 @@ func (m *machine) claimHead(r Record, expect uint64) {
 
 // unservedDelay: another workerd may serve the kind; until one is started this one asks ever more seldom.
 func (m *machine) unservedDelay() time.Duration {
-	return spread(min(100*time.Millisecond<<min(max(m.Turn.Delivered-1, 0), 10), 30*time.Second), m.v)
+	return spread(min(100*time.Millisecond<<min(max(m.Turn.Delivered-1, 0), 10), 5*time.Second), m.v)
 }
 
 // haveHead: the head is known while opening; the claim may still be on its way.
