@@ -55,7 +55,7 @@ func (e *Engine) audit(ctx context.Context, q subjects.Queue) error {
 			_ = sleep(ctx, auditPause)
 			continue
 		}
-		e.auditJobs(ctx, q, jobs)
+		e.auditJobs(ctx, jobs)
 		_ = sleep(ctx, auditPace)
 	}
 	return nil
@@ -79,7 +79,7 @@ func fetch(ctx context.Context, consumer jetstream.Consumer) (jobs []jetstream.M
 }
 
 // auditJobs waits until the youngest of the batch is old enough, and visits each lane once.
-func (e *Engine) auditJobs(ctx context.Context, q subjects.Queue, jobs []jetstream.Msg) {
+func (e *Engine) auditJobs(ctx context.Context, jobs []jetstream.Msg) {
 	got := time.Now()
 	lanes := map[string]uint64{}
 	youngest := time.Duration(0)

@@ -71,9 +71,8 @@ func (e *Engine) inherit(ctx context.Context, kv jetstream.KeyValue) error {
 	if err != nil {
 		return err
 	}
-	r, err := streams.DecodeSession(entry.Value())
-	if err != nil || r.Final() {
-		return nil // another version's, or over already
+	if r, err := streams.DecodeSession(entry.Value()); err == nil && r.Final() {
+		return nil // over already
 	}
 	var lanes []lane.Adopted
 	for _, l := range p.Lanes {

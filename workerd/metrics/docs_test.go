@@ -16,7 +16,7 @@ func TestDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| .*$")
+	row := regexp.MustCompile(`(?m)^\| .*$`)
 	name := regexp.MustCompile("`(seriatim_[a-z_]+)`")
 	var documented []string
 	for _, line := range row.FindAllString(string(text), -1) {
