@@ -17,8 +17,10 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	n := 0
 	d := &desk{t: t, now: at}
-	d.h = NewHolder([]Queue{{Name: "ci", Config: DefaultConfig(15 * time.Second), Created: 1,
-		Backoff: func(int) time.Duration { return time.Second }}},
+	d.h = NewHolder([]Queue{{
+		Name: "ci", Config: DefaultConfig(15 * time.Second), Created: 1,
+		Backoff: func(int) time.Duration { return time.Second },
+	}},
 		func() string { n++; return fmt.Sprintf("s%d", n) }, func() float64 { return 0 })
 	d.h.Capacity(2)
 	return d
@@ -282,8 +284,23 @@ func TestVisit(t *testing.T) {
 func TestLateEvents(t *testing.T) {
 	d := newDesk(t).session()
 	d.do(0, func() {
-		for _, e := range []Event{HeadRead{}, RecordRead{}, Stored{}, Refused{}, Finished{}, Deleted{}, Moved{}, Ended{},
-			Returned{}, Published{}, Failed{}, Tick{}, SessionOver{}, SessionNew{}, Stop{}} {
+		for _, e := range []Event{
+			HeadRead{},
+			RecordRead{},
+			Stored{},
+			Refused{},
+			Finished{},
+			Deleted{},
+			Moved{},
+			Ended{},
+			Returned{},
+			Published{},
+			Failed{},
+			Tick{},
+			SessionOver{},
+			SessionNew{},
+			Stop{},
+		} {
 			d.h.Lane("ci.e.1", e)
 		}
 	})

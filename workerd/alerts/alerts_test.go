@@ -187,11 +187,15 @@ func TestForms(t *testing.T) {
 			"text=seriatim: a job is dead: &lt;disk&gt; full (worker w1 on h1) [2 more like it were held back]",
 			"attachments.0.color=danger", "attachments.0.fields.1.value=ci",
 		}},
-		"sentry": {alerts.Webhook{Format: alerts.Sentry, Token: "k"}, "/hook",
-			[2]string{"X-Sentry-Auth", "Sentry sentry_version=7, sentry_client=seriatim-workerd/1, sentry_key=k"}, []string{
+		"sentry": {
+			alerts.Webhook{Format: alerts.Sentry, Token: "k"},
+			"/hook",
+			[2]string{"X-Sentry-Auth", "Sentry sentry_version=7, sentry_client=seriatim-workerd/1, sentry_key=k"},
+			[]string{
 				"level=error", "message.formatted=a job is dead: <disk> full", "tags.event=job_dead", "extra.queue=ci",
 				"timestamp=2023-11-14T22:13:20.000Z", "fingerprint.2=ci archive", "server_name=h1",
-			}},
+			},
+		},
 		"rollbar": {alerts.Webhook{Format: alerts.Rollbar, Token: "k"}, "/hook", [2]string{"X-Rollbar-Access-Token", "k"}, []string{
 			"data.level=error", "data.body.message.body=a job is dead: <disk> full", "data.server.host=h1", "data.timestamp=1.7e+09",
 		}},
