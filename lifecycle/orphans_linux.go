@@ -28,16 +28,18 @@ func (o *Orphans) reapDead() {
 	})
 }
 
-// orphans reaps the dead strangers among our children and calls do for the living ones.
-func (k *kin) orphans(do func(pid int)) {
-	if pids, err := proc.Adopted(); err == nil && !k.strange(pids) {
-		return // nearly always: nobody has to wait for the lock
+// orphans reaps the dead strangers among our children and calls do for the living ones. It reports whether any was
+// reaped: what that one left behind may have become ours after the list was read.
+func (k *kin) orphans(do func(pid int)) (stale bool) {
+	if pids, err := proc.Adopted(); err == nil && len(pids) == 0 {
+		return false // nearly always: nobody has to wait for the lock
 	}
+	// Under the lock nobody is reaped but here: the list may only grow while it is read, and misses nobody that was on it.
 	k.starting.Lock()
 	defer k.starting.Unlock()
 	pids, err := proc.Adopted()
 	if err != nil {
-		return // no process table: groups are all that can be contained
+		return false // no process table: groups are all that can be contained
 	}
 	for _, pid := range pids {
 		if k.isKnown(pid) {
@@ -45,20 +47,12 @@ func (k *kin) orphans(do func(pid int)) {
 		}
 		if reaped(pid) {
 			delete(k.condemned, pid)
+			stale = true
 			continue
 		}
 		do(pid)
 	}
-}
-
-// strange reports whether any of the children was not started here.
-func (k *kin) strange(pids []int) bool {
-	for _, pid := range pids {
-		if !k.isKnown(pid) {
-			return true
-		}
-	}
-	return false
+	return stale
 }
 
 // reaped reaps an orphan if it is dead.
@@ -69,7 +63,10 @@ func reaped(pid int) bool {
 
 // sweeps is how often clear looks again before it lets others go on. A process that does nothing but start its successor
 // and exit is hit by one of the first few.
-const sweeps = 16
+const (
+	sweeps    = 16
+	fewSweeps = 4
+)
 
 // clear kills what a child left behind, and what is nobody's. With an empty mark it kills all orphans. It reports whether
 // there was nothing of that kind any more.
@@ -77,15 +74,24 @@ func (k *kin) clear(mark string) bool {
 	if !k.adopting() {
 		return true
 	}
-	for range sweeps {
+	for i := range sweeps {
 		found := false
-		k.orphans(func(pid int) {
+		var roots []int
+		stale := k.orphans(func(pid int) {
 			if (mark == "" || k.mayKill(pid, mark)) && k.killOrphan(pid) {
 				k.condemned[pid] = mark
 				found = true
+				roots = append(roots, pid)
 			}
 		})
-		if !found {
+		if i >= fewSweeps {
+			// Not a few processes but a line of them, each of which becomes ours when the one above it dies. It is killed at
+			// once, or it might grow faster.
+			for _, s := range proc.Below(roots) {
+				_ = proc.Kill(s) // it may be gone
+			}
+		}
+		if !found && !stale {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -174,6 +175,54 @@ func TestScenario05UnderLoad(t *testing.T) {
 	t.Run("top", TestScenario01KillTheTop)
 	t.Run("group", TestScenario02KillTheGroupOfTheTop)
 	t.Run("engine", TestScenario03KillTheEngine)
+}
+
+// hop starts its successor in a session of its own and exits, for as long as the test's folder is there.
+func hop() {
+	dir := os.Getenv(folder)
+	f, err := os.OpenFile(filepath.Join(dir, "hops"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		os.Exit(0)
+	}
+	_, _ = f.WriteString("hop\n")
+	info, err := f.Stat()
+	if err != nil || info.Size() > 20_000 {
+		os.Exit(0)
+	}
+	_, _ = syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
+		Env: os.Environ(), Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	os.Exit(0)
+}
+
+// Processes that hop from session to session come to the guardian when the engine is dead, each one for a moment.
+func TestScenario08HoppersOfADeadEngine(t *testing.T) {
+	for range rounds(t) {
+		g := begin(t, "hoppers idle")
+		engine := g.engine(1)
+		eventually(t, "they hop", func() bool {
+			info, err := os.Stat(filepath.Join(g.dir, "hops"))
+			return err == nil && info.Size() > 0
+		})
+		if err := syscall.Kill(engine, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		second := g.engine(2)
+		for range 2 {
+			n := 0
+			_ = proc.Each(func(s proc.Stat) {
+				if args := proc.Args(s.PID); len(args) == 2 && args[1] == "hop" && s.PID != second {
+					if v, _, err := proc.Env(s.PID, folder); err == nil && v == g.dir {
+						n++
+					}
+				}
+			})
+			if n > 0 {
+				t.Errorf("%d hop on", n)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
 }
 
 // A program that changes its user loses the signal at its parent's death.

@@ -40,11 +40,19 @@ func (g *guardian) killAll() (left int) {
 		if err != nil {
 			return 0 // said at the start
 		}
+		var roots []int
 		for _, pid := range children {
 			if !g.spares(pid) {
 				left++
 				killed[pid] = true
 				killChild(pid)
+				roots = append(roots, pid)
+			}
+		}
+		if pause > time.Millisecond {
+			// It takes long: perhaps a line of processes that grows while each one becomes ours when the one above it dies.
+			for _, s := range proc.Below(roots) {
+				_ = proc.Kill(s) // it may be gone
 			}
 		}
 		if left == 0 && g.childless() {

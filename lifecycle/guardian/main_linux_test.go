@@ -35,6 +35,9 @@ const (
 
 func TestMain(m *testing.M) {
 	proctest.Main()
+	if len(os.Args) == 2 && os.Args[1] == "hop" {
+		hop()
+	}
 	link, isEngine, err := guardian.Attach()
 	if err != nil {
 		fmt.Println("attach:", err)
@@ -168,6 +171,12 @@ func commandOf(word, dir string) []string {
 		return []string{"sh", "-c", `n=0; while [ $n -lt 500 ]; do (sleep 0.01 &) ; n=$((n+1)); done; exit 9`}
 	case "setpriv":
 		return append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, proctest.Command(dir)...)
+	case "hoppers":
+		exe, err := os.Executable()
+		if err != nil {
+			panic(err)
+		}
+		return []string{exe, "hop"}
 	case "stopped":
 		return []string{"sh", "-c", "kill -STOP $$; sleep 1000"}
 	}

@@ -1,9 +1,8 @@
 // Package proc reads the process table: who a process is, whose child it is, what it carries in its environment. It also
 // says the few things about the own process that decide who inherits orphans, and under which name it is seen.
 //
-// Invariants: nothing here waits, and nothing here signals. A number (pid) alone names nobody for long: whoever keeps
-// one keeps the start time with it and compares both before a signal, unless the process is the own child and not yet
-// reaped.
+// Invariants: nothing here waits, and only Kill signals. A number (pid) alone names nobody for long: whoever keeps one
+// keeps the start time with it and compares both before a signal, unless the process is the own child and not yet reaped.
 //
 // Failure: a process that is gone, or that may not be looked at, is an error or an empty answer, never a guess. Off
 // Linux there is no table to read: everything answers ErrUnsupported or nothing.

@@ -127,6 +127,40 @@ func scan(parent int) ([]int, error) {
 	return pids, err
 }
 
+// Below lists the processes below others: their children, their children's children, and so on.
+func Below(roots []int) []Stat {
+	children := map[int][]Stat{}
+	if Each(func(s Stat) { children[s.PPID] = append(children[s.PPID], s) }) != nil {
+		return nil
+	}
+	var below []Stat
+	for _, root := range roots {
+		below = append(below, children[root]...)
+		delete(children, root)
+	}
+	for i := 0; i < len(below); i++ {
+		pid := below[i].PID
+		below = append(below, children[pid]...)
+		delete(children, pid)
+	}
+	return below
+}
+
+// Kill sends SIGKILL to a process that need not be the own child, and to nobody else: it is held by a descriptor before it
+// is looked at again. An error says that it was not sent: the process is gone, may not be killed, or the kernel is older
+// than 5.3.
+func Kill(s Stat) error {
+	fd, err := unix.PidfdOpen(s.PID, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // it was only a handle
+	if !Is(s.PID, s.Start) {
+		return unix.ESRCH
+	}
+	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+}
+
 // Env reads a variable of the environment that a process was started with. It is "" when it has none of that name.
 // The error says that it may not be read; empty says that the process has no environment at all, which is also what it
 // looks like for a moment while it executes a new program.

@@ -43,3 +43,9 @@ func SetBadge(uint64) error { return ErrUnsupported }
 
 // Badge reads nothing.
 func Badge(int) (badge uint64, ok bool) { return 0, false }
+
+// Below lists nothing.
+func Below([]int) []Stat { return nil }
+
+// Kill is not possible here.
+func Kill(Stat) error { return ErrUnsupported }
