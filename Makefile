@@ -17,7 +17,7 @@ TOOL    := CGO_ENABLED=0 go tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check check-format check-vet check-lint check-staticcheck check-race check-e2e check-fuzz \
-	check-sim soak bench fmt lint clean
+	check-mutants check-deployments check-sim soak bench fmt lint clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/\1\t\2/p' $(MAKEFILE_LIST) | \
@@ -44,7 +44,7 @@ test: ## run the tests; needs Go and make only
 
 # The parts of check stand in the order in which they fail soonest. The end-to-end tests are among those of `test`, in a
 # few rounds; FULL=1 adds them in the size that their names promise, which alone takes several minutes.
-check: check-format check-vet lint check-staticcheck test check-race check-fuzz check-sim $(if $(FULL),check-e2e) ## run all that CI runs; FULL=1 adds the full end-to-end rounds
+check: check-format check-vet lint check-staticcheck test check-race check-mutants check-deployments check-fuzz check-sim $(if $(FULL),check-e2e) ## run all that CI runs; FULL=1 adds the full end-to-end rounds
 	@echo "check: all passed"
 
 check-format:
@@ -57,9 +57,21 @@ check-vet:
 check-staticcheck:
 	$(TOOL) staticcheck ./...
 
-# e2e drives binaries that it builds itself: the race detector would see nothing of them.
+# What drives binaries builds them itself, and with the race detector when it runs with it: of those tests the ones in
+# which most happens at once.
 check-race:
-	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e '/e2e$$' -e '/bench$$')
+	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e /e2e -e /bench$$ -e /deployments$$) ./e2e/record ./e2e/fleet
+	CGO_ENABLED=1 go test -race -run 'TestHistory|TestHandOver' ./e2e
+
+# Workers that were built without a rule, for real; the others are behind FULL=1 and in the simulator.
+check-mutants:
+	SERIATIM_MUTANTS=claim-cas,empty-group,stolen-mark,dead-first $(GO) test -timeout 20m -run TestMutants -v ./e2e
+
+# With FULL=1 a tool that is missing is a failure. The manifests are decoded with the API's own types, which are a module
+# apart because they are heavy.
+check-deployments:
+	SERIATIM_FULL=1 $(GO) test ./deployments
+	cd deployments/kubernetes/check && $(GO) vet ./... && $(GO) test ./...
 
 check-e2e:
 	SERIATIM_FULL=1 $(GO) test -timeout 40m ./e2e

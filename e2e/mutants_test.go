@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -14,6 +15,9 @@ func TestMutants(t *testing.T) {
 		"long-claims", // takes longest
 		"claim-cas", "kill-at-end", "stolen-mark", "dead-first", "empty-group", "sweep", "steal-count", "move-ids",
 	})
+	if chosen := os.Getenv("SERIATIM_MUTANTS"); chosen != "" {
+		rules = strings.Split(chosen, ",")
+	}
 	for _, rule := range rules {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel() // they wait for leases, most of the time
