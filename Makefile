@@ -65,7 +65,7 @@ check-race:
 
 # Workers that were built without a rule, for real; the others are behind FULL=1 and in the simulator.
 check-mutants:
-	SERIATIM_MUTANTS=claim-cas,empty-group,stolen-mark,dead-first $(GO) test -timeout 20m -run TestMutants -v ./e2e
+	SERIATIM_MUTANTS=claim-cas,kill-at-end,dead-first,move-ids $(GO) test -timeout 20m -run TestMutants -v ./e2e
 
 # With FULL=1 a tool that is missing is a failure. The manifests are decoded with the API's own types, which are a module
 # apart because they are heavy.
