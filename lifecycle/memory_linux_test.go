@@ -116,15 +116,15 @@ func TestAnIdleChildGoesAtOnce(t *testing.T) {
 
 func TestAJobThatOutlivesTheGrace(t *testing.T) {
 	hogs(t, func(t *testing.T, cfg lifecycle.Config) {
-		guard(&cfg, 100, 0)
+		guard(&cfg, 250, 0) // well above what the race detector makes a child grow by itself
 		cfg.Memory.Balloon, cfg.Memory.Grace, cfg.Memory.ShutdownWait = 0, 50*time.Millisecond, 50*time.Millisecond
 		h := start(t, cfg)
 		neighbour := h.begin(t.Context(), lifecycle.Job{Kind: "hang"})
 		h.started()
 		h.looked(2)
-		hog := h.begin(t.Context(), lifecycle.Job{Kind: "hog 160"})
-		h.want(h.wait(hog), lifecycle.Memory, "above the soft limit of 100.0 MiB")
-		h.want(h.wait(neighbour), lifecycle.Interrupted, "above the soft limit of 100.0 MiB")
+		hog := h.begin(t.Context(), lifecycle.Job{Kind: "hog 400"})
+		h.want(h.wait(hog), lifecycle.Memory, "above the soft limit of 250.0 MiB")
+		h.want(h.wait(neighbour), lifecycle.Interrupted, "above the soft limit of 250.0 MiB")
 		h.want(h.run("echo", ""), lifecycle.Done, "")
 	})
 }
