@@ -176,7 +176,7 @@ func commandOf(word, dir string) []string {
 		if err != nil {
 			panic(err)
 		}
-		return []string{exe, "hop"}
+		return []string{"sh", "-c", `"$0" hop & exec sleep 1000`, exe}
 	case "stopped":
 		return []string{"sh", "-c", "kill -STOP $$; sleep 1000"}
 	}

@@ -64,17 +64,15 @@ const sweepRounds = 50
 // returned, to be given to a later sweep as due. Then it has had its time to leave; a stopped one never would. The sweep
 // spares this process and its ancestors, which may have been started by a job.
 func sweep(own instance, due map[instance]bool) (killed int, waiting map[instance]bool) {
-	s := sweeper{own: own, due: due, family: ancestors(own.pid), badges: map[uint64]bool{}}
+	s := sweeper{own: own, due: due, family: ancestors(own.pid)}
 	seen := map[int]bool{}
 	for range sweepRounds {
-		pids, err := proc.All()
-		if err != nil {
-			break
-		}
-		s.findEngines(pids)
+		suspects := s.suspects()
+		// Only now: an instance whose guardian dies while this looks around must not be taken for one without an engine.
+		s.findEngines()
 		found := false
-		for _, pid := range pids {
-			if !s.family[pid] && s.isLeft(pid) && s.kill(pid) {
+		for _, pid := range suspects {
+			if s.kill(pid) {
 				found, seen[pid] = true, true
 			}
 		}
@@ -95,9 +93,28 @@ type sweeper struct {
 	badges  map[uint64]bool   // theirs
 }
 
+// suspects are what is left over, if no engine lives that they are left to.
+func (s *sweeper) suspects() (list []int) {
+	s.waiting, s.badges = nil, nil
+	pids, err := proc.All()
+	if err != nil {
+		return nil
+	}
+	for _, pid := range pids {
+		if !s.family[pid] && s.isLeft(pid) {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
 // findEngines notes the instances that are left to their engines.
-func (s *sweeper) findEngines(pids []int) {
+func (s *sweeper) findEngines() {
 	s.waiting, s.badges = map[instance]bool{}, map[uint64]bool{}
+	pids, err := proc.All()
+	if err != nil {
+		return
+	}
 	for _, pid := range pids {
 		if !isEngine(pid) {
 			continue
@@ -111,6 +128,9 @@ func (s *sweeper) findEngines(pids []int) {
 
 // isLeft reports whether a process is left over, by the nearest instance that it runs under.
 func (s *sweeper) isLeft(pid int) bool {
+	if st, err := proc.Read(pid); err != nil || st.Dead() {
+		return false // a badge is worn even by who only waits to be reaped
+	}
 	names := []string{lifecycle.MarkVariable}
 	if isEngine(pid) {
 		names = []string{InstanceVariable, lifecycle.MarkVariable}
