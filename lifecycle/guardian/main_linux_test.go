@@ -210,45 +210,10 @@ type top struct {
 
 type setting func(*exec.Cmd)
 
-// asUser runs it as an ordinary user, when the test runs as root.
-func asUser(t *testing.T, dir string) setting {
-	return func(cmd *exec.Cmd) {
-		if os.Getuid() == 0 {
-			if err := os.Chown(dir, 65534, 65534); err != nil {
-				t.Fatal(err)
-			}
-			cmd.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
-			fromAnywhere(t, dir, cmd)
-		}
-	}
-}
-
-// fromAnywhere runs it from a copy: the folder of the test binary may be root's alone. Another process makes the copy:
-// what this one has open for writing cannot be executed while any child of a fork here still has it open too.
-func fromAnywhere(t *testing.T, dir string, cmd *exec.Cmd) {
-	t.Helper()
-	self := filepath.Join(dir, "self")
-	if out, err := exec.Command("cp", cmd.Path, self).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	cmd.Path = self
-}
-
 // begin starts a guardian whose engines act by these words.
 func begin(t *testing.T, words string, settings ...setting) *top {
 	t.Helper()
 	return beginIn(t, words, shared(t), settings...)
-}
-
-// shared is a folder that any user can reach.
-func shared(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "guardian-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
 }
 
 func beginIn(t *testing.T, words, dir string, settings ...setting) *top {
