@@ -63,9 +63,10 @@ func (n noResponders) Unwrap() error        { return n.error }
 
 // refusal says what a refused publish means. One code stands for every failure to store, so its text is looked at.
 func refusal(op string, q subjects.Queue, e *jetstream.APIError) error {
-	switch e.ErrorCode {
-	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+	if WrongLast(e.ErrorCode) {
 		return problem.New(op, ErrLaneBusy, fmt.Sprintf("see what is there: coordinator job ls %s --entity …", q))
+	}
+	switch e.ErrorCode {
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return problem.New(op, fmt.Errorf("%w: %s", ErrTooLarge, e.Description),
 			fmt.Sprintf("%s; the queue's limit is max_job_size in: coordinator queue info %s --json", smaller, q))
@@ -100,7 +101,7 @@ func send(ctx context.Context, nc *nats.Conn, op string, q subjects.Queue, msg *
 		case try == publishTries:
 			return Ack{}, nobody(op, q)
 		}
-		if pause(ctx, publishPause) != nil {
+		if Pause(ctx, publishPause) != nil {
 			return Ack{}, nobody(op, q)
 		}
 	}

@@ -96,7 +96,7 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 		if o.OnWait != nil {
 			o.OnWait(err, next)
 		}
-		if ended := pause(ctx, next); ended != nil {
+		if ended := Pause(ctx, next); ended != nil {
 			return nil, problem.New(op, fmt.Errorf("%w: given up: %w", ErrNoServer, ended), problem.Hint(err))
 		}
 	}

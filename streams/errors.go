@@ -80,6 +80,15 @@ func apiCode(err error) jetstream.ErrorCode {
 	return 0
 }
 
+// WrongLast says that a server's error code means that a compare-and-set met another record. Which of the two codes it
+// is depends on whether the stream is replicated.
+func WrongLast(code jetstream.ErrorCode) bool {
+	return code == jetstream.JSErrCodeStreamWrongLastSequence || code == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+}
+
+// IsWrongLast says the same of an error that a publish returned.
+func IsWrongLast(err error) bool { return WrongLast(apiCode(err)) }
+
 // explain turns what a JetStream request came back with into one of our kinds, where it is one. A stream that
 // is not there means that the queue is unknown.
 func explain(op string, q subjects.Queue, err error) error {
@@ -116,8 +125,11 @@ func noJetStream(op string, cause error) error {
 		"start the server with `nats-server -js -sd <folder>`, or put `jetstream { store_dir: <folder> }` in its configuration; with accounts, enable it for this one")
 }
 
-// pause waits, or returns why it did not.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or returns why it did not wait to the end. Any goroutine may call it.
+func Pause(ctx context.Context, d time.Duration) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -110,7 +110,7 @@ func (m *maker) stream(ctx context.Context, p part) (*jetstream.StreamInfo, erro
 					"try again in a minute; if that does not help, restart the server, which then clears its folder")
 			}
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := Pause(ctx, wait); err != nil {
 			return nil, err
 		}
 	}

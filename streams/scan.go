@@ -120,7 +120,7 @@ func (p puller) run(ctx context.Context, left uint64, bodies bool, each func(Mes
 		err := b.pull(ctx, p, ask, each)
 		if errors.Is(err, nats.ErrNoResponders) && deaf < scanTries {
 			deaf++
-			if err := pause(ctx, scanPause); err != nil {
+			if err := Pause(ctx, scanPause); err != nil {
 				return err
 			}
 			continue

@@ -5,14 +5,14 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 )
 
 // The server's error codes that mean something here.
 const (
-	errWrongLast     = 10071 // another record stands
-	errWrongLastR    = 10164 // the same, said by a replicated stream
 	errDeleteFailed  = 10057 // several texts; see gone
 	errNoSequence    = 10043
 	errMaxPerSubject = 10077 // the lane has its turn
@@ -44,6 +44,9 @@ func (a apiAnswer) code() int {
 	}
 	return a.Error.ErrCode
 }
+
+// refused says that a compare-and-set met another record.
+func (a apiAnswer) refused() bool { return streams.WrongLast(jetstream.ErrorCode(a.code())) }
 
 // gone says that a delete found nothing left to delete. Error 10057 has several texts, and only one of them means that;
 // this is the one place where a text decides, because the server gives nothing else to decide by.
@@ -115,7 +118,7 @@ func (e *Engine) storeAnswered(a ask, m *nats.Msg) {
 	case a.kind == askClaim && code == 0:
 		delete(e.writes, a.lane)
 		ev = lane.Stored{Op: a.op, Seq: ans.Seq}
-	case a.kind == askClaim && (code == errWrongLast || code == errWrongLastR):
+	case a.kind == askClaim && ans.refused():
 		if a.write.sent > 1 {
 			// Perhaps the first sending is what stands.
 			e.readRecord(ask{kind: askOurs, lane: a.lane, op: a.op, write: a.write})

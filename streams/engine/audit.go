@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/subjects"
 )
@@ -34,7 +35,7 @@ func (e *Engine) startAudit(ctx context.Context, q subjects.Queue) {
 		for ctx.Err() == nil {
 			if err := e.audit(ctx, q); err != nil && ctx.Err() == nil {
 				e.opts.Log.Debug().Err(err).Str("queue", string(q)).Msg("the audit is interrupted; it goes on when the server answers")
-				_ = sleep(ctx, auditPause)
+				_ = streams.Pause(ctx, auditPause)
 			}
 		}
 	}()
@@ -52,11 +53,11 @@ func (e *Engine) audit(ctx context.Context, q subjects.Queue) error {
 			return err
 		}
 		if len(jobs) == 0 {
-			_ = sleep(ctx, auditPause)
+			_ = streams.Pause(ctx, auditPause)
 			continue
 		}
 		e.auditJobs(ctx, jobs)
-		_ = sleep(ctx, auditPace)
+		_ = streams.Pause(ctx, auditPace)
 	}
 	return nil
 }
@@ -93,7 +94,7 @@ func (e *Engine) auditJobs(ctx context.Context, jobs []jetstream.Msg) {
 		age := max(got.Sub(meta.Timestamp), 0)
 		youngest = max(youngest, e.opts.AuditDelay-age)
 	}
-	if sleep(ctx, youngest) != nil {
+	if streams.Pause(ctx, youngest) != nil {
 		return
 	}
 	done := make(chan struct{}, len(lanes))
@@ -109,20 +110,5 @@ func (e *Engine) auditJobs(ctx context.Context, jobs []jetstream.Msg) {
 	}
 	for _, m := range jobs {
 		_ = m.Ack() // lost, it is looked at once more
-	}
-}
-
-// sleep waits, or returns the reason why it was not to wait any longer.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

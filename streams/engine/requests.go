@@ -23,6 +23,12 @@ type write struct {
 	sent int
 }
 
+// writeID is an id that no other write has.
+func (e *Engine) writeID() string {
+	e.lastWrite++
+	return e.lifeID + "-" + strconv.FormatUint(e.lastWrite, 36)
+}
+
 const (
 	headerWrite  = "Seriatim-Write"
 	headerExpect = "Nats-Expected-Last-Subject-Sequence"
@@ -61,8 +67,7 @@ func (e *Engine) perform(name string, a lane.Action) {
 func (e *Engine) writeClaim(name string, a lane.WriteClaim) {
 	w := e.writes[name]
 	if w == nil || w.op != a.Op {
-		e.lastWrite++
-		w = &write{id: e.lifeID + "-" + strconv.FormatUint(e.lastWrite, 36), op: a.Op}
+		w = &write{id: e.writeID(), op: a.Op}
 		e.writes[name] = w
 	}
 	w.sent++

@@ -28,14 +28,13 @@ type sessionWrite struct {
 // writeSession stores the own record by compare-and-set.
 func (e *Engine) writeSession(w lane.WriteSession) {
 	if s := e.sessionWrite; s == nil || s.op != w.Op || s.id != w.ID {
-		e.lastWrite++
 		body, err := e.describe(w.ID).Encode()
 		if err != nil {
 			panic(err) // a record has no field that can fail to encode
 		}
 		e.sessionWrite = &sessionWrite{
 			op: w.Op, id: w.ID, expect: w.Expect, body: body, wall: time.Now(),
-			write: e.lifeID + "-" + strconv.FormatUint(e.lastWrite, 36),
+			write: e.writeID(),
 		}
 	}
 	s := e.sessionWrite
@@ -99,11 +98,10 @@ func (e *Engine) end(r streams.SessionRecord, expect uint64, then func(ok bool))
 	if err != nil {
 		panic(err)
 	}
-	e.lastWrite++
 	if then == nil {
 		then = func(bool) {}
 	}
-	e.putSession(ask{kind: askBye, then: then}, r.Session, e.lifeID+"-"+strconv.FormatUint(e.lastWrite, 36), expect, body)
+	e.putSession(ask{kind: askBye, then: then}, r.Session, e.writeID(), expect, body)
 }
 
 // sessionAnswered reads the answers about session records.
@@ -122,7 +120,7 @@ func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
 	}
 	ans, ok := readAnswer(m)
 	code := ans.code()
-	refused := code == errWrongLast || code == errWrongLastR
+	refused := ans.refused()
 	switch {
 	case a.kind == askBye:
 		a.then(ok && code == 0)

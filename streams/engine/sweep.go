@@ -86,7 +86,7 @@ func (s *sweeper) run(ctx context.Context) {
 		}
 		if err := s.sweep(ctx, why); err != nil && ctx.Err() == nil {
 			s.e.opts.Log.Warn().Err(err).Str("queue", string(s.q)).Str("why", why).Msg("the sweep was cut short; it is tried again")
-			if sleep(ctx, time.Second) == nil {
+			if streams.Pause(ctx, time.Second) == nil {
 				s.ask(why)
 			}
 		}
@@ -163,8 +163,7 @@ func (s *sweeper) lock(ctx context.Context) (bool, error) {
 	m.Header.Set(headerTTL, strconv.Itoa(int(sweepLock/time.Second))+"s")
 	m.Data = []byte(s.e.opts.Worker)
 	_, err = s.e.js.PublishMsg(ctx, m)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == errWrongLast || api.ErrorCode == errWrongLastR) {
+	if streams.IsWrongLast(err) {
 		return false, nil
 	}
 	return err == nil, err

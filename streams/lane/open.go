@@ -212,7 +212,6 @@ func (m *machine) haveClaim() {
 func (m *machine) start() {
 	m.Phase = InRun
 	m.fence = m.claim.Seq
-	m.more = m.head.More
 	m.outcome, m.ended = Outcome{}, false
 	m.do(Start{Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt, Counts: m.claim.Counts})
 }

@@ -84,7 +84,6 @@ func (m *machine) die() {
 
 func (m *machine) move() {
 	m.free()
-	m.more = m.head.More
 	m.enter(Moving)
 }
 

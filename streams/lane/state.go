@@ -124,7 +124,6 @@ type State struct {
 	dropped    bool   // claim lost: after the kill, only give the turn back
 	stop       bool   // stop was asked
 	slot       bool   // occupies a slot
-	more       bool   // jobs stood behind the head
 	jobs       int    // finished in this turn
 	since      time.Duration
 }

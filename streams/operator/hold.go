@@ -48,7 +48,7 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 	cfg := lane.DefaultConfig(s.loaded.Policy.Lease)
 	if over && s.loaded.Replicas > 1 {
 		// A leader that was just elected may still show what its predecessor saw finished.
-		if err := wait(ctx, cfg.ReadLag); err != nil {
+		if err := streams.Pause(ctx, cfg.ReadLag); err != nil {
 			return nil, false, err
 		}
 	}
@@ -73,7 +73,7 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 		ttl = 0
 	}
 	h.seq, err = s.put(ctx, s.queue.ClaimSubject(e), held.Encode(), r.Seq, ttl)
-	if refused(err) {
+	if streams.IsWrongLast(err) {
 		return nil, false, fmt.Errorf("%w: its claim has just changed", ErrBusy)
 	}
 	if err != nil {
@@ -84,18 +84,6 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 		return nil, false, errors.Join(fmt.Errorf("%w: the server took too long to answer", ErrBusy), s.release(ctx, h, false))
 	}
 	return h, true, s.stands()
-}
-
-// wait lets time pass.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // keeps says that the record before is about the present head and has something to keep.
@@ -162,7 +150,7 @@ func (s *Session) release(ctx context.Context, h *hold, headRemoved bool) error 
 			}
 		}
 	}
-	if _, err := s.put(ctx, s.queue.ClaimSubject(h.e), r.Encode(), h.seq, ttl); err != nil && !refused(err) {
+	if _, err := s.put(ctx, s.queue.ClaimSubject(h.e), r.Encode(), h.seq, ttl); err != nil && !streams.IsWrongLast(err) {
 		return err
 	}
 	if headRemoved {
@@ -204,10 +192,4 @@ func (s *Session) giveTurn(ctx context.Context, e subjects.Entity) error {
 		return nil
 	}
 	return err
-}
-
-// refused says that a compare-and-set met another record.
-func refused(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
 }
