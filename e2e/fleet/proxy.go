@@ -1,9 +1,12 @@
 package fleet
 
 import (
+	"bytes"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/seriatim/seriatim/internal/problem"
 )
@@ -17,12 +20,14 @@ const (
 	Down
 )
 
-// Proxy stands between a client and a server. It can hold back what goes one way; what was held comes through later,
-// complete and in order, as after a hiccup of a network. Its methods may be called from any goroutine.
+// Proxy stands between a client and a server, or between two servers. It can hold back what goes one way, make it late,
+// and break connections; what was held or late comes through, complete and in order, as after a hiccup of a network. Its
+// methods may be called from any goroutine.
 type Proxy struct {
 	listener net.Listener
 	server   string
 	gates    [2]gate
+	late     atomic.Int64 // nanoseconds
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -96,6 +101,18 @@ func (p *Proxy) Release() {
 	}
 }
 
+// Delay makes everything late by d from now on, both ways. It bounds no rate.
+func (p *Proxy) Delay(d time.Duration) { p.late.Store(int64(d)) }
+
+// Break closes the connections that there are. New ones may be made.
+func (p *Proxy) Break() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
 // Close ends all connections and waits until nothing of the proxy is left.
 func (p *Proxy) Close() {
 	_ = p.listener.Close() // nothing was written
@@ -140,20 +157,40 @@ func (p *Proxy) accept() {
 func (p *Proxy) pass(g *gate, from, to net.Conn) {
 	defer p.tasks.Done()
 	defer func() {
-		_, _ = from.Close(), to.Close()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.conns, from)
 		delete(p.conns, to)
 	}()
+	type chunk struct {
+		data []byte
+		at   time.Time
+	}
+	// Reading goes on while chunks wait for their time, or a delay would bound the rate.
+	chunks := make(chan chunk, 256)
+	p.tasks.Add(1)
+	go func() {
+		defer p.tasks.Done()
+		defer func() { _, _ = from.Close(), to.Close() }()
+		for c := range chunks {
+			if wait := time.Until(c.at); wait > 0 {
+				time.Sleep(wait)
+			}
+			g.wait()
+			if _, err := to.Write(c.data); err != nil {
+				break
+			}
+		}
+		_ = from.Close()
+		for range chunks { // so that the reader ends
+		}
+	}()
+	defer close(chunks)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			g.wait()
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
+			chunks <- chunk{bytes.Clone(buf[:n]), time.Now().Add(time.Duration(p.late.Load()))}
 		}
 		if err != nil {
 			return

@@ -24,6 +24,7 @@ type Pool struct {
 	Processes   int               `yaml:"processes,omitempty"`
 	Concurrency int               `yaml:"concurrency,omitempty"`
 	Env         map[string]string `yaml:"env,omitempty"`
+	Memory      map[string]string `yaml:"memory,omitempty"`
 }
 
 // Worker is a workerd as it is started, each time it is started.
@@ -40,6 +41,8 @@ type Worker struct {
 	Timeout, KillAfter time.Duration
 	// Debug makes the log tell of each start.
 	Debug bool
+	// Env is added to the own environment.
+	Env []string
 
 	lives int
 }
@@ -52,7 +55,7 @@ func (w *Worker) Start() (*Process, error) {
 		return nil, problem.New("configure worker "+w.Name, err, "")
 	}
 	return Start(Program{
-		Name: "worker " + w.Name, Path: w.Binary, Args: []string{"--config", config},
+		Name: "worker " + w.Name, Path: w.Binary, Args: []string{"--config", config}, Env: w.Env,
 		Log: filepath.Join(w.Dir, w.Name+"."+fmt.Sprint(w.lives)+".log"), Mark: w.Mark,
 	})
 }

@@ -32,7 +32,7 @@ func (r *Rig) Host(name string, pools ...fleet.Pool) *Host {
 	}
 	h := &Host{r: r, Worker: &fleet.Worker{
 		Name: name, Binary: Binary(r.t, fleet.Build{Name: "workerd", Race: raceEnabled}), Dir: r.Dir, Mark: r.Dir,
-		URL: r.Server.URL(), Queue: Queue, Pools: pools,
+		URL: r.URL(), Queue: Queue, Pools: pools,
 	}}
 	r.hosts = append(r.hosts, h)
 	return h

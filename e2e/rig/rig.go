@@ -36,13 +36,16 @@ const Bound = 2 * time.Minute
 
 // Rig is one test's system.
 type Rig struct {
-	Dir    string
-	Server *natstest.Proc
-	Admin  fleet.Coordinator
+	Dir string
+	// Servers are the processes, Server the first of them.
+	Servers []*natstest.Proc
+	Server  *natstest.Proc
+	Admin   fleet.Coordinator
 	// Tail reads along in the record; Await polls it.
 	Tail *fleet.Tail
 
 	t        testing.TB
+	ways     map[[2]int]*fleet.Proxy // from one server to another, by index
 	hosts    []*Host
 	expected []record.Job
 	kills    []record.Kill
@@ -51,16 +54,26 @@ type Rig struct {
 // New starts a server and makes the queue, with the flags of `coordinator queue add` given.
 func New(t testing.TB, flags ...string) *Rig {
 	t.Helper()
+	return NewCluster(t, 1, flags...)
+}
+
+func empty(t testing.TB) *Rig {
+	t.Helper()
 	dir := t.TempDir()
 	r := &Rig{t: t, Dir: dir, Tail: fleet.NewTail(filepath.Join(dir, "record"))}
 	if err := os.Mkdir(r.Path("locks"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	r.Server = natstest.Process(t)
-	r.Admin = fleet.Coordinator{Binary: Binary(t, fleet.Build{Name: "coordinator"}), URL: r.Server.URL(), Mark: dir}
-	r.Coordinator(append([]string{"queue", "add", Queue}, flags...)...)
-	t.Cleanup(r.cleanUp)
 	return r
+}
+
+// begin makes the queue.
+func (r *Rig) begin(flags []string) {
+	r.t.Helper()
+	r.Server = r.Servers[0]
+	r.Admin = fleet.Coordinator{Binary: Binary(r.t, fleet.Build{Name: "coordinator"}), URL: r.URL(), Mark: r.Dir}
+	r.Coordinator(append([]string{"queue", "add", Queue}, flags...)...)
+	r.t.Cleanup(r.cleanUp)
 }
 
 // Path is a file in the rig's folder.
@@ -81,7 +94,7 @@ func (r *Rig) Coordinator(args ...string) []byte {
 // Meddler is one for the rig's queue.
 func (r *Rig) Meddler() *fleet.Meddler {
 	r.t.Helper()
-	m, err := fleet.NewMeddler(r.Server.URL(), Queue)
+	m, err := fleet.NewMeddler(r.URL(), Queue)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -16,6 +17,63 @@ type Servers struct {
 	t   testing.TB
 	All []*Server
 }
+
+// Way is how one server of a cluster reaches another one, for tests that stand in between: it gets the address at which
+// server `to` listens for its peers, and returns the one that server `from` is told.
+type Way func(from, to int, addr string) string
+
+// Processes starts n servers as one JetStream cluster, each as a process of its own. They know each other by the given
+// ways alone, and tell clients of none but themselves. It returns when JetStream answers at each of them. The test
+// binary must call Main in TestMain.
+func Processes(t testing.TB, n int, way Way, opts ...Option) []*Proc {
+	t.Helper()
+	ports := freePorts(t, n)
+	var all []*Proc
+	for i, port := range ports {
+		p := &Proc{t: t, set: newSettings(t, opts)}
+		p.set.Name, p.set.RoutePort, p.set.Hidden = fmt.Sprintf("n%d", i+1), port, true
+		for j, other := range ports {
+			if addr := fmt.Sprintf("127.0.0.1:%d", other); j != i {
+				p.set.Routes = append(p.set.Routes, "nats://"+way(i, j, addr))
+			}
+		}
+		t.Cleanup(p.Kill)
+		p.Restart()
+		all = append(all, p)
+	}
+	for _, p := range all {
+		p.WaitReady()
+	}
+	return all
+}
+
+// WaitReady waits until JetStream answers at the server: it is in a cluster that has a leader.
+func (p *Proc) WaitReady() {
+	p.t.Helper()
+	nc, err := nats.Connect(p.URL())
+	if err != nil {
+		p.t.Fatalf("connect to %s: %v", p.URL(), err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for until := time.Now().Add(startBound); ; time.Sleep(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Second)
+		_, err := js.AccountInfo(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(until) {
+			p.t.Fatalf("JetStream does not answer at %s: %v", p.set.Name, err)
+		}
+	}
+}
+
+// Name is the server's in its cluster.
+func (p *Proc) Name() string { return p.set.Name }
 
 // Cluster starts n servers as one JetStream cluster and waits until it has a leader and every server has caught up.
 func Cluster(t testing.TB, n int, opts ...Option) *Servers {

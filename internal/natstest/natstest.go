@@ -42,6 +42,8 @@ type settings struct {
 	Name      string   `json:"name,omitempty"`
 	RoutePort int      `json:"route_port,omitempty"`
 	Routes    []string `json:"routes,omitempty"`
+	// Hidden servers tell nobody where they are: the others and the clients use no way but those they were given.
+	Hidden bool `json:"hidden,omitempty"`
 }
 
 // Option changes how a server is made.
@@ -106,9 +108,15 @@ func (s settings) options() (*server.Options, error) {
 		o.ServerName = s.Name
 		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: s.RoutePort}
 		o.Routes = server.RoutesFromStr(strings.Join(s.Routes, ","))
+		if s.Hidden {
+			o.Cluster.NoAdvertise, o.Cluster.Advertise = true, nowhere
+		}
 	}
 	return o, nil
 }
+
+// nowhere is an address at which nobody listens.
+const nowhere = "127.0.0.1:1"
 
 func (s settings) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 

@@ -3,6 +3,7 @@ package natstest
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -173,6 +174,43 @@ func TestCluster(t *testing.T) {
 	}
 	leader.Restart()
 	c.WaitReady()
+	if n := count(t, js, "A"); n != 1 {
+		t.Fatalf("%d messages", n)
+	}
+}
+
+// Servers as processes find each other by the ways that they were given and by no other, and a cluster goes on without
+// one of them.
+func TestProcesses(t *testing.T) {
+	var asked atomic.Int32
+	all := Processes(t, 3, func(_, _ int, addr string) string { asked.Add(1); return addr })
+	if asked.Load() != 6 {
+		t.Fatalf("%d ways were asked for", asked.Load())
+	}
+	js := all[0].JetStream()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "A", Subjects: []string{"a"}, Replicas: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if urls := js.Conn().DiscoveredServers(); len(urls) > 0 {
+		t.Errorf("the client was told of %v", urls)
+	}
+	for _, p := range all[1:] {
+		if p.Name() == s.CachedInfo().Cluster.Leader {
+			p.Kill()
+		}
+	}
+	if _, err := js.Publish(ctx, "a", nil, jetstream.WithRetryAttempts(60), jetstream.WithRetryWait(time.Second/2)); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if p.PID() == 0 {
+			p.Restart()
+		}
+		p.WaitReady()
+	}
 	if n := count(t, js, "A"); n != 1 {
 		t.Fatalf("%d messages", n)
 	}

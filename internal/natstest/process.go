@@ -117,10 +117,15 @@ func (p *Proc) end(sig syscall.Signal) {
 // Restart kills the server if it runs and starts it with the same port and folder; it returns when it is ready.
 func (p *Proc) Restart() {
 	p.t.Helper()
-	p.Kill()
-	if err := p.start(); err != nil {
+	if err := p.Again(); err != nil {
 		p.t.Fatalf("start a nats-server process: %v", err)
 	}
+}
+
+// Again is Restart for a goroutine that is not the test's, while no other one uses the server.
+func (p *Proc) Again() error {
+	p.Kill()
+	return p.start()
 }
 
 func (p *Proc) start() error {
