@@ -13,6 +13,7 @@ import (
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/lifecycle/memory"
+	"github.com/seriatim/seriatim/lifecycle/memory/hog"
 )
 
 const mib = 1 << 20
@@ -105,7 +106,7 @@ func TestScenario18SoftLimitPassedForLonger(t *testing.T) {
 }
 
 func TestAnIdleChildGoesAtOnce(t *testing.T) {
-	cfg := children(t, "hog")
+	cfg := aHog(t)
 	guard(&cfg, 100, 0)
 	cfg.Memory.Balloon, cfg.KillAfter = 0, plenty
 	h := start(t, cfg)
@@ -130,7 +131,7 @@ func TestAJobThatOutlivesTheGrace(t *testing.T) {
 }
 
 func TestAJobThatHeedsItsCancelIsToldToBeMemory(t *testing.T) {
-	cfg := children(t, "hog")
+	cfg := aHog(t)
 	guard(&cfg, 100, 0)
 	cfg.Memory.Balloon, cfg.Memory.Grace, cfg.Memory.ShutdownWait = 0, 0, plenty
 	cfg.Env["HOG_DEAF"] = "1" // so that the cancel is what ends the job
@@ -177,7 +178,7 @@ func TestScenario19HardLimit(t *testing.T) {
 }
 
 func TestHardLimitInAContainerThatIsNearlyFull(t *testing.T) {
-	cfg := children(t, "hog")
+	cfg := aHog(t)
 	guard(&cfg, 0, 100)
 	lifecycle.UseRoots(&cfg, "/proc", fullContainer(t, "oom_kill 0"))
 	h := start(t, cfg)
@@ -286,7 +287,7 @@ func TestALimitBelowTheBaseline(t *testing.T) {
 }
 
 func TestLegacyModeLooksAfterJobsAndGoesOnDuringTheGrace(t *testing.T) {
-	cfg := children(t, "hog")
+	cfg := aHog(t)
 	guard(&cfg, 100, 0)
 	cfg.Memory.Mode, cfg.Memory.Grace = memory.Legacy, plenty
 	h := start(t, cfg)
@@ -321,9 +322,9 @@ func TestLegacyModeLooksAfterJobsAndGoesOnDuringTheGrace(t *testing.T) {
 }
 
 func TestMemoryOfAProcessPerJob(t *testing.T) {
-	cfg := children(t, "take")
+	cfg := aHog(t)
 	cfg.Mode = lifecycle.ModeExec
-	cfg.Env["HOG_TAKE"] = "160"
+	cfg.Env[hog.Variable], cfg.Env["HOG_TAKE"] = hog.Take, "160"
 	for limit, set := range map[string]func(*lifecycle.Config){
 		"soft": func(c *lifecycle.Config) {
 			guard(c, 100, 0)
@@ -345,7 +346,7 @@ func TestMemoryOfAProcessPerJob(t *testing.T) {
 }
 
 func TestAProcessTableThatCannotBeRead(t *testing.T) {
-	cfg := children(t, "hog")
+	cfg := aHog(t)
 	guard(&cfg, 0, 50)
 	cfg.Memory.HardGrace = 0
 	lifecycle.UseRoots(&cfg, t.TempDir(), t.TempDir())
@@ -361,7 +362,7 @@ func TestAProcessTableThatCannotBeRead(t *testing.T) {
 
 // A stop in haste is not kept waiting by a grace that the guard has given.
 func TestAStopShortensTheGuardsGrace(t *testing.T) {
-	cfg := children(t, "hog")
+	cfg := aHog(t)
 	guard(&cfg, 100, 0)
 	cfg.Memory.Balloon, cfg.Memory.Grace = 0, 0
 	cfg.Env["HOG_DEAF"] = "1"

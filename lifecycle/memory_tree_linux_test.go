@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/lifecycle"
+	"github.com/seriatim/seriatim/lifecycle/memory/hog"
 )
 
 func TestScenario20TheHogIsAGrandchild(t *testing.T) {
@@ -47,18 +48,19 @@ func actAsKeeperOfHogs() {
 	if err != nil {
 		panic(err)
 	}
-	hog := make(chan int, 1)
+	hogPID := make(chan int, 1)
 	cfg := lifecycle.Config{
 		Name: "hogs", Mode: lifecycle.ModePool, Command: strings.Split(os.Getenv("HOG_COMMAND"), "\n"), SlotWait: plenty, EmptyWait: plenty,
-		Env: map[string]string{actAs: "hog"}, KillAfter: 50 * time.Millisecond,
+		Env: hog.Env(), KillAfter: 50 * time.Millisecond,
 		Log: func(l lifecycle.LogLine) {
 			if pid, err := strconv.Atoi(strings.TrimPrefix(l.Text, "hog ")); err == nil {
-				hog <- pid
+				hogPID <- pid
 			}
 		},
 	}
 	guard(&cfg, 0, 120)
 	cfg.Memory.HardGrace = 0
+	cfg.Env[actAs] = "hog"
 	pool, err := lifecycle.New(cfg)
 	if err == nil {
 		err = pool.Start(context.Background())
@@ -68,7 +70,7 @@ func actAsKeeperOfHogs() {
 	}
 	r := pool.Run(context.Background(), lifecycle.Job{Kind: os.Getenv("HOG_KIND")})
 	fmt.Printf("%v %v: %s\n", r.Cause, r.GroupEmpty, r.Err)
-	fmt.Println("the hog is dead:", isDead(<-hog))
+	fmt.Println("the hog is dead:", isDead(<-hogPID))
 	fmt.Println("then:", pool.Run(context.Background(), lifecycle.Job{Kind: "echo"}).Cause)
 	pool.Stop(context.Background())
 	orphans.Stop()

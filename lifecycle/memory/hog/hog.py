@@ -1,14 +1,5 @@
 #!/usr/bin/env python3
-"""A child with frames that uses memory in the ways that its jobs ask for; hog_test.go has the same in Go.
-
-  grow N        keeps N MiB more, from now on
-  spike N       takes N MiB, tells so, gives them back when the file in its body is there
-  hog N         tells that it begins, takes N MiB in small steps and never ends
-  hog child N   the same in a child of its own; `hog session N` in a session of its own, `hog daemon N` there and
-                without a parent
-  until cancelled, echo, hang, wait for file   as any child
-With HOG_BASELINE=N it begins with N MiB, with HOG_FORKS=F it shares them with F forked processes.
-"""
+"""The child of package hog in Python: hog.go says what it can do."""
 
 import json
 import os
@@ -43,14 +34,16 @@ if len(sys.argv) > 1:
 orders = os.fdopen(3, "rb", buffering=0)
 answers = os.fdopen(4, "wb", buffering=0)
 
+
 def say(frame):
     with lock:
         answers.write(json.dumps(frame).encode() + b"\n")
 
 
-def done(run, text=""):
+def done(job, text=""):
+    print("ends", job["entity"], flush=True)
     with lock:
-        answers.write(b'{"done":%d,"len":%d}\n%s' % (run, len(text), text.encode()))
+        answers.write(b'{"done":%d,"len":%d}\n%s' % (job["run"], len(text), text.encode()))
 
 
 def wait_for(path):
@@ -58,28 +51,30 @@ def wait_for(path):
         time.sleep(0.002)
 
 
-def act(job, body, cancelled):
-    run, words = job["run"], job["kind"].split()
+def act(job, body):
+    run, kind = job["run"], job["kind"]
+    if kind == "default":
+        kind, _, body = body.partition("\n")
+    words = kind.split()
     mib = int(words[-1]) if words[-1].isdigit() else 0
-    if job["kind"] == "echo":
-        done(run, body)
+    print("begins", job["entity"], flush=True)
+    if words[0] == "echo":
+        done(job, body)
+    elif words[0] == "pid":
+        done(job, str(os.getpid()))
     elif words[0] == "grow":
         kept.append(take(mib))
-        done(run, str(os.getpid()))
+        done(job, str(os.getpid()))
     elif words[0] == "spike":
         block = take(mib)
         say({"progress": run, "note": "up"})
         wait_for(body)
         del block
-        done(run, str(os.getpid()))
-    elif job["kind"] == "until cancelled":
-        say({"progress": run, "note": "started"})
-        cancelled.wait()
-        say({"fail": run, "error": "cancelled", "retry": True})
-    elif job["kind"] == "wait for file":
+        done(job, str(os.getpid()))
+    elif words[0] == "wait":
         say({"progress": run, "note": "started"})
         wait_for(body)
-        done(run)
+        done(job)
     elif words[0] == "hog":
         say({"progress": run, "note": "started"})
         if len(words) == 2:
@@ -104,16 +99,13 @@ for _ in range(int(os.environ.get("HOG_FORKS", "0"))):
             time.sleep(1000)
 say({"ready": True, "concurrency": 8})
 
-cancels = {}
 for line in iter(orders.readline, b""):
     frame = json.loads(line)
     if "stop" in frame:
         break
     if "cancel" in frame:
-        cancels[frame["cancel"]].set()
         continue
     body = b""
     while len(body) < frame["len"]:
         body += orders.read(frame["len"] - len(body))
-    cancels[frame["run"]] = threading.Event()
-    threading.Thread(target=act, args=(frame, body.decode(), cancels[frame["run"]])).start()
+    threading.Thread(target=act, args=(frame, body.decode())).start()
