@@ -231,7 +231,10 @@ func (g *guard) pass(now time.Time, what pass) {
 		in := memory.Sample{Fresh: w.fresh, AfterJob: w.served != t.served}
 		if g.reads(what, t, in.AfterJob, now) {
 			g.read(w, t, &in)
-			t.served, t.looked = w.served, now
+			t.looked = now
+			if in.Known { // else the end of a job is still to be looked at
+				t.served = w.served
+			}
 		}
 		g.step(w, t, in, now)
 	}

@@ -321,6 +321,21 @@ func TestLegacyModeLooksAfterJobsAndGoesOnDuringTheGrace(t *testing.T) {
 	}
 }
 
+// A job that ends before the guard knows its child is looked at as soon as it does.
+func TestLegacyModeMissesNoJobOfANewChild(t *testing.T) {
+	cfg := aHog(t)
+	guard(&cfg, 100, 0)
+	cfg.Memory.Mode, cfg.Memory.Grace, cfg.Memory.Check = memory.Legacy, 0, 2*time.Second
+	h := start(t, cfg)
+	leak := h.run("grow 150", "")
+	h.want(leak, lifecycle.Done, "")
+	e := h.event(lifecycle.EventOverMemory)
+	isMemory(t, e.Err, memory.Soft)
+	if strconv.Itoa(e.PID) != string(leak.Body) {
+		t.Errorf("child %d is told to go, %s leaks", e.PID, leak.Body)
+	}
+}
+
 func TestMemoryOfAProcessPerJob(t *testing.T) {
 	cfg := aHog(t)
 	cfg.Mode = lifecycle.ModeExec
