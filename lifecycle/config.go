@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/seriatim/seriatim/internal/problem"
@@ -188,6 +189,14 @@ func startHint(err error) string {
 		return "make the program executable: chmod +x"
 	case errors.Is(err, errNoExec):
 		return "start the script with a line such as #!/bin/sh"
+	case errors.Is(err, syscall.EAGAIN):
+		return ProcessHint
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "no more files can be open: raise the limit (ulimit -n, LimitNOFILE of the service), or lower concurrency"
 	}
 	return ""
 }
+
+// ProcessHint is what to do when no process can be started because there are too many.
+const ProcessHint = "there are too many processes: see what the jobs leave running, and raise the limit that is reached " +
+	"(ulimit -u, TasksMax of the service, pids.max of the container)"

@@ -38,7 +38,7 @@ const (
 	EventRestarting  EventKind = "restarting"   // the next one is started in Wait
 	EventReplacing   EventKind = "replacing"    // the next one is started, and this one ended when that is ready; Err says why
 
-	// Of processes of a ModeExec, too.
+	// Of processes of a ModeExec, too, as is EventStartFailed.
 	EventOverMemory  EventKind = "over memory"   // it uses too much and is being ended: Err is a *MemoryError
 	EventLimitTooLow EventKind = "limit too low" // it would be ended, but another one was a short while ago: the same
 	EventUnguarded   EventKind = "not guarded"   // memory cannot be read: limits are not kept. Err says why

@@ -183,6 +183,7 @@ func (p *execPool) run(ctx context.Context, j *Job) (Result, *group) {
 		return Result{Cause: FailedForGood, Err: "its headers do not fit into an environment", GroupEmpty: true}, nil
 	}
 	if err != nil {
+		p.event(Event{Kind: EventStartFailed, Err: err})
 		return notStarted(err.Error()), nil
 	}
 	p.mu.Lock()

@@ -17,15 +17,32 @@ func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// waitExit waits until the child has exited and leaves it unreaped. An error means that there is no such child: somebody
-// else reaped it.
+// waitExit waits until the child has exited and leaves it unreaped; also when there is no such child, because somebody else
+// reaped it.
 func waitExit(pid int) {
+	if waitPolled(pid) {
+		return
+	}
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
+}
+
+// waitPolled waits by a descriptor, as for a pipe. A wait in the kernel would cost a thread for each child, and when the
+// process table is full and another thread cannot be had, the Go runtime ends the whole process. It is false on a kernel
+// before 5.10, and when descriptors have run out.
+func waitPolled(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return false
+	}
+	f := os.NewFile(uintptr(fd), "child")
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	return err == nil && raw.Read(func(uintptr) bool { return hasExited(pid) }) == nil
 }
 
 // hasExited asks the same without waiting.

@@ -50,6 +50,10 @@ var ErrConfig = errors.New("configuration")
 // handBack is how long, after the last group was killed, writing back may take.
 const handBack = 5 * time.Second
 
+// spareThreads is how many threads the engine has in hand when a job fills the process table: it reads files and starts
+// processes, which takes one for a moment each.
+const spareThreads = 10
+
 // daemon is one run of workerd.
 type daemon struct {
 	cfg    *config.Config
@@ -101,6 +105,7 @@ func Run(cfg *config.Config, o Options) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGTTIN, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	if d.link != nil {
+		lifecycle.ReserveThreads(spareThreads)
 		var err error
 		if d.orphan, err = lifecycle.Adopt(d.link.Instance()); err != nil {
 			return err
