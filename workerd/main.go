@@ -88,6 +88,9 @@ func run(args []string, link *guardian.Link, isEngine bool) int {
 		return fail(err, exitUsage)
 	}
 	if !isEngine {
+		if err := guardian.Usable(); err != nil {
+			return fail(err, exitFailed)
+		}
 		if guardian.Supported {
 			return daemon.Guard(cfg, args, exitUsage)
 		}

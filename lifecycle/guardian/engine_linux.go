@@ -3,6 +3,7 @@ package guardian
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/lifecycle"
 )
 
 // engine is one life of the engine, seen from above. Its reader and its writer end with its pipes.
@@ -28,7 +30,11 @@ type engine struct {
 // start starts an engine and tells it of its predecessor.
 func (g *guardian) start() (*engine, error) {
 	fail := func(err error) (*engine, error) {
-		return nil, problem.New("start the engine", err, "")
+		hint := ""
+		if errors.Is(err, unix.EAGAIN) {
+			hint = lifecycle.ProcessHint
+		}
+		return nil, problem.New("start the engine", err, hint)
 	}
 	theirIn, out, err := os.Pipe()
 	if err != nil {

@@ -38,7 +38,7 @@ func (g *guardian) killAll() (left int) {
 		left = 0
 		children, err := proc.Children()
 		if err != nil {
-			return 0 // said at the start
+			left = 1 // nobody can be found without a process table; whether there is anybody the kernel still says
 		}
 		var roots []int
 		for _, pid := range children {
@@ -55,7 +55,8 @@ func (g *guardian) killAll() (left int) {
 				_ = proc.Kill(s) // it may be gone
 			}
 		}
-		if left == 0 && g.childless() {
+		if (left == 0 || err != nil) && g.childless() {
+			left = 0
 			break
 		}
 		if clock.Boot() >= end {
@@ -74,7 +75,7 @@ func (g *guardian) childless() bool {
 	if len(g.spared) > 0 {
 		children, err := proc.Children() // twice the same answer has to do
 		if err != nil {
-			return true
+			return false
 		}
 		for _, pid := range children {
 			if !g.spares(pid) {

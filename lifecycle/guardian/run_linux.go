@@ -12,6 +12,7 @@ import (
 
 	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/lifecycle/proc"
 )
 
@@ -47,6 +48,8 @@ const (
 	killBound = 5 * time.Second
 	// sweepAgain is after when an engine without a guardian has had its time to hand back and to leave.
 	sweepAgain = 5 * time.Second
+	// spareThreads is how many it has in hand: it has to be there when the process table is full.
+	spareThreads = 2
 	// unheard is how long TERM is kept back from an engine that does not listen.
 	unheard = 10 * time.Second
 )
@@ -62,6 +65,7 @@ func Run(o Options) int {
 	defer signal.Stop(g.signals)
 	signal.Notify(g.died, syscall.SIGCHLD)
 	defer signal.Stop(g.died)
+	lifecycle.ReserveThreads(spareThreads)
 	if err := g.prepare(); err != nil {
 		g.event(Event{Kind: EventUnguarded, Err: err})
 	}
@@ -82,6 +86,25 @@ func Run(o Options) int {
 	}
 }
 
+// Usable says why there can be no guardian here although the system could have one: without a process table nothing that a
+// job leaves behind could be found and ended, no memory limit would be kept, and no engine of before would be noticed.
+func Usable() error {
+	if _, err := proc.Children(); err != nil {
+		return noTable(err)
+	}
+	if _, err := ownInstance(); err != nil {
+		return noTable(err)
+	}
+	return nil
+}
+
+// ErrNoTable is a system whose process table cannot be read.
+var ErrNoTable = errors.New("the process table cannot be read: what jobs leave running could not be found and ended, and no memory limit kept")
+
+func noTable(err error) error {
+	return problem.New("read /proc", fmt.Errorf("%w (%w)", ErrNoTable, err), "mount it: mount -t proc proc /proc; in a chroot, in the folder proc there")
+}
+
 // prepare makes this process the one that inherits orphans. An error says what is missing here; the engine is started all
 // the same.
 func (g *guardian) prepare() error {
@@ -90,7 +113,7 @@ func (g *guardian) prepare() error {
 	}
 	children, err := proc.Children()
 	if err != nil {
-		return problem.New("list processes", err, "mount /proc")
+		return noTable(err)
 	}
 	for _, pid := range children {
 		if s, err := proc.Read(pid); err == nil {
@@ -98,7 +121,7 @@ func (g *guardian) prepare() error {
 		}
 	}
 	if g.instance, err = ownInstance(); err != nil {
-		return problem.New("read the own process", err, "mount /proc")
+		return noTable(err)
 	}
 	if err := swallowed(os.Getpid(), procTable{}); err != nil {
 		g.event(Event{Kind: EventShell, Err: err})
