@@ -32,10 +32,10 @@ func TestEditQueue(t *testing.T) {
 			}
 			want := before
 			want.Lease, want.MaxMsgs, want.MaxBytes, want.MaxAttempts, want.Backoff.Max = 30*time.Second, 4, 1<<20, 9, time.Hour
-			if got != want || len(diffs) != 5+3 {
+			if !got.Equal(want) || len(diffs) != 5+3 {
 				t.Fatalf("%+v\n%v", got, diffs)
 			}
-			if l := must[streams.Loaded](t)(streams.LoadQueue(ctx, js, ci)); l.Policy != want {
+			if l := must[streams.Loaded](t)(streams.LoadQueue(ctx, js, ci)); !l.Policy.Equal(want) {
 				t.Fatalf("%+v", l.Policy)
 			}
 			if created, err := streams.CreateQueue(ctx, js, ci, want); created || err != nil {

@@ -1,19 +1,30 @@
 package streams
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/subjects"
 )
 
-// What a lane does with a failed head (OnFailure) and with a dead one (OnDead), and where streams are kept (Storage).
+// What a lane does with a failed head (OnFailure) and with a dead one (OnDead), of which finished jobs a record is kept
+// (History), and where streams are kept (Storage).
 const (
-	FailureBlock = "block" // the lane waits for the retry: order is kept
+	FailureBlock = subjects.FailureBlock
+	FailurePass  = subjects.FailurePass
 
-	DeadContinue = "continue" // the lane goes on with the next job
+	DeadContinue = subjects.DeadContinue
+	DeadHalt     = subjects.DeadHalt
+
+	HistoryFailures = "failures" // of jobs that were not done, and of jobs that were done after a failed attempt
+	HistoryAll      = "all"
+	HistoryOff      = "off"
 
 	StorageFile   = "file"
 	StorageMemory = "memory"
@@ -44,8 +55,19 @@ type Policy struct {
 	// the server once more, with the headers that a move to the dead letters adds. 0 takes what the server allows when
 	// the queue is made.
 	MaxJobSize int64
-	Storage    string
-	Replicas   int
+	// History is of which finished jobs a record is kept, and HistoryMaxAge and HistoryMaxMsgs are for how long and how
+	// many: beyond, the oldest go.
+	History        string
+	HistoryMaxAge  time.Duration
+	HistoryMaxMsgs int64
+	// DeadMaxAge and DeadMaxMsgs are for how long and how many dead letters are kept: beyond, the oldest go for good.
+	DeadMaxAge  time.Duration
+	DeadMaxMsgs int64
+	// Limits are how many jobs run at once across all workers: of the queue ("queue"), of a kind ("kind:archive"), of an
+	// entity type ("type:build"). What is not named has no limit.
+	Limits   map[string]int
+	Storage  string
+	Replicas int
 }
 
 // DefaultPolicy is the policy of a queue about which nothing else is said.
@@ -55,6 +77,7 @@ func DefaultPolicy() Policy {
 		MaxAttempts: 5, MaxLost: 3, MaxCrashes: 3,
 		Backoff:   Backoff{Base: time.Second, Max: 10 * time.Minute, Factor: 2, Jitter: 0.2},
 		OnFailure: FailureBlock, OnDead: DeadContinue,
+		History: HistoryFailures, HistoryMaxAge: 7 * 24 * time.Hour, HistoryMaxMsgs: 1_000_000,
 		Storage: StorageFile, Replicas: 1,
 	}
 }
@@ -69,7 +92,7 @@ const (
 // Validate returns ErrPolicy and what is wrong, or nil.
 func (p Policy) Validate() error {
 	bad := func(why, hint string, args ...any) error {
-		return problem.New("check the policy", fmt.Errorf("%w: %s", ErrPolicy, fmt.Sprintf(why, args...)), hint)
+		return problem.New("check the policy", fmt.Errorf("%w: %w", ErrPolicy, fmt.Errorf(why, args...)), hint)
 	}
 	switch {
 	case p.Lease < MinLease || p.Lease > MaxLease:
@@ -84,10 +107,26 @@ func (p Policy) Validate() error {
 		return bad("backoff factor is %v", "a factor is 1 or more; 2 doubles the delay each time", p.Backoff.Factor)
 	case !(p.Backoff.Jitter >= 0 && p.Backoff.Jitter <= 1):
 		return bad("backoff jitter is %v", "jitter is 0 to 1", p.Backoff.Jitter)
-	case p.OnFailure != FailureBlock:
-		return bad("on_failure is %q", "this version knows block alone: the lane waits for the retry", p.OnFailure)
-	case p.OnDead != DeadContinue:
-		return bad("on_dead is %q", "this version knows continue alone: the lane goes on with the next job", p.OnDead)
+	case p.OnFailure != FailureBlock && p.OnFailure != FailurePass:
+		return bad("on_failure is %q", "it is block (the lane waits for the retry) or pass (the job goes to the end of its lane)", p.OnFailure)
+	case p.OnDead != DeadContinue && p.OnDead != DeadHalt:
+		return bad("on_dead is %q", "it is continue (the lane goes on with the next job) or halt (it waits for an operator)", p.OnDead)
+	case p.History != HistoryFailures && p.History != HistoryAll && p.History != HistoryOff:
+		return bad("history is %q", "it is failures, all or off", p.History)
+	case p.HistoryMaxMsgs < 0 || p.DeadMaxMsgs < 0:
+		return bad("a limit of records is below zero", "0 is no limit")
+	case !ageLimit(p.HistoryMaxAge) || !ageLimit(p.DeadMaxAge):
+		return bad("a limit of age is %s", "0 is for ever, and the shortest is 1s", shorter(p.HistoryMaxAge, p.DeadMaxAge))
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
+		if err := checkLimit(name); err != nil {
+			return bad("limit %q: %w", "limits are queue, kind:<kind> and type:<entity type>, such as kind:archive", name, err)
+		}
+		if n := p.Limits[name]; n < 1 || n > MaxLimit {
+			return bad("limit %q is %d", fmt.Sprintf("a limit is 1 to %d jobs at once; leave out what has none", MaxLimit), name, n)
+		}
+	}
+	switch {
 	case p.Storage != StorageFile && p.Storage != StorageMemory:
 		return bad("storage is %q", "it is file or memory", p.Storage)
 	case p.Replicas < 1 || p.Replicas > 5:
@@ -96,90 +135,51 @@ func (p Policy) Validate() error {
 	return nil
 }
 
+// MaxLimit is the largest limit of jobs at once: more is no limit to anybody.
+const MaxLimit = 1_000_000
+
+// What a limit can be of; the latter two with a name behind.
+const (
+	LimitQueue = "queue"
+	LimitKind  = "kind:"
+	LimitType  = "type:"
+)
+
+func checkLimit(name string) error {
+	if name == LimitQueue {
+		return nil
+	}
+	if kind, ok := strings.CutPrefix(name, LimitKind); ok {
+		if !subjects.IsKind(kind) {
+			return fmt.Errorf("%q is no kind", kind)
+		}
+		return nil
+	}
+	if typ, ok := strings.CutPrefix(name, LimitType); ok {
+		if !subjects.IsType(typ) {
+			return fmt.Errorf("%q is no entity type", typ)
+		}
+		return nil
+	}
+	return errors.New("it is of nothing that there is")
+}
+
+// ageLimit: the server takes no limit of age below a tenth of a second; a second is short enough for anybody.
+func ageLimit(d time.Duration) bool { return d == 0 || d >= time.Second }
+
+func shorter(a, b time.Duration) time.Duration {
+	if ageLimit(a) {
+		return b
+	}
+	return a
+}
+
+// Equal says that two policies are the same.
+func (p Policy) Equal(other Policy) bool { return len(p.diff(other)) == 0 }
+
 // Delay is how long a job waits after its attempt-th failure (1 is the first). rnd gives numbers from 0 to below 1.
 func (p Policy) Delay(attempt int, rnd func() float64) time.Duration {
 	d := float64(p.Backoff.Base) * math.Pow(p.Backoff.Factor, float64(max(attempt, 1)-1))
 	d = min(d, float64(p.Backoff.Max)) // also when the power is infinite
 	return time.Duration(d * (1 - p.Backoff.Jitter*rnd()))
-}
-
-// policyJSON is a policy in a stream's metadata and in output. Durations are text: people read them there.
-type policyJSON struct {
-	Lease       duration    `json:"lease"`
-	MaxAttempts int         `json:"max_attempts"`
-	MaxLost     int         `json:"max_lost"`
-	MaxCrashes  int         `json:"max_crashes"`
-	Backoff     backoffJSON `json:"backoff"`
-	OnFailure   string      `json:"on_failure"`
-	OnDead      string      `json:"on_dead"`
-	MaxBytes    int64       `json:"max_bytes"`
-	MaxJobSize  int64       `json:"max_job_size"`
-	MaxMsgs     int64       `json:"max_msgs"`
-	Storage     string      `json:"storage"`
-	Replicas    int         `json:"replicas"`
-}
-
-type backoffJSON struct {
-	Base   duration `json:"base"`
-	Max    duration `json:"max"`
-	Factor float64  `json:"factor"`
-	Jitter float64  `json:"jitter"`
-}
-
-type duration time.Duration
-
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-func (d *duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	*d = duration(v)
-	return err
-}
-
-func (p Policy) wire() policyJSON {
-	return policyJSON{
-		Lease: duration(p.Lease), MaxAttempts: p.MaxAttempts, MaxLost: p.MaxLost, MaxCrashes: p.MaxCrashes,
-		Backoff:   backoffJSON{duration(p.Backoff.Base), duration(p.Backoff.Max), p.Backoff.Factor, p.Backoff.Jitter},
-		OnFailure: p.OnFailure, OnDead: p.OnDead, MaxBytes: p.MaxBytes, MaxMsgs: p.MaxMsgs, MaxJobSize: p.MaxJobSize, Storage: p.Storage, Replicas: p.Replicas,
-	}
-}
-
-// MarshalJSON writes durations as "15s".
-func (p Policy) MarshalJSON() ([]byte, error) { return json.Marshal(p.wire()) }
-
-// UnmarshalJSON reads what MarshalJSON wrote. What is not said is as in DefaultPolicy, and unknown keys are ignored:
-// versions differ during an upgrade.
-func (p *Policy) UnmarshalJSON(text []byte) error {
-	w := DefaultPolicy().wire()
-	if err := json.Unmarshal(text, &w); err != nil {
-		return err
-	}
-	*p = Policy{
-		Lease: time.Duration(w.Lease), MaxAttempts: w.MaxAttempts, MaxLost: w.MaxLost, MaxCrashes: w.MaxCrashes,
-		Backoff:   Backoff{time.Duration(w.Backoff.Base), time.Duration(w.Backoff.Max), w.Backoff.Factor, w.Backoff.Jitter},
-		OnFailure: w.OnFailure, OnDead: w.OnDead, MaxBytes: w.MaxBytes, MaxMsgs: w.MaxMsgs, MaxJobSize: w.MaxJobSize, Storage: w.Storage, Replicas: w.Replicas,
-	}
-	return nil
-}
-
-// diff lists the fields in which is differs from p.
-func (p Policy) diff(is Policy) []Diff {
-	a, b := is.wire(), p.wire()
-	return differing("policy", []compared{
-		{"lease", time.Duration(a.Lease), time.Duration(b.Lease)},
-		{"max_attempts", a.MaxAttempts, b.MaxAttempts},
-		{"max_lost", a.MaxLost, b.MaxLost},
-		{"max_crashes", a.MaxCrashes, b.MaxCrashes},
-		{"backoff.base", time.Duration(a.Backoff.Base), time.Duration(b.Backoff.Base)},
-		{"backoff.max", time.Duration(a.Backoff.Max), time.Duration(b.Backoff.Max)},
-		{"backoff.factor", a.Backoff.Factor, b.Backoff.Factor},
-		{"backoff.jitter", a.Backoff.Jitter, b.Backoff.Jitter},
-		{"on_failure", a.OnFailure, b.OnFailure},
-		{"on_dead", a.OnDead, b.OnDead},
-		{"max_bytes", a.MaxBytes, b.MaxBytes},
-		{"max_job_size", a.MaxJobSize, b.MaxJobSize},
-		{"max_msgs", a.MaxMsgs, b.MaxMsgs},
-		{"storage", a.Storage, b.Storage},
-		{"replicas", a.Replicas, b.Replicas},
-	})
 }

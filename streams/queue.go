@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -39,9 +40,32 @@ func LoadQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue) (L
 	return Loaded{Policy: policy, Created: info.Created, Replicas: info.Config.Replicas, Schema: schema}, nil
 }
 
+// onlyLacks says that all that differs is that streams are missing which the version that made the queue did not know.
+func (p Policy) onlyLacks(q subjects.Queue, diffs []Diff) bool {
+	for _, d := range diffs {
+		lacks := func(a part) bool { return a.added && d.Setting == a.cfg.Name && d.Is == missing }
+		if !slices.ContainsFunc(p.parts(q), lacks) {
+			return false
+		}
+	}
+	return true
+}
+
+// complete makes the streams that a queue of an earlier version lacks.
+func complete(ctx context.Context, m *maker, parts []part) error {
+	for _, p := range parts {
+		if p.added {
+			if _, err := m.make(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // CreateQueue makes a queue and says whether it was not there before. A queue that is there is compared with p in
 // every setting that matters: the same is success, anything else is a *DriftError, and nothing is changed. What an
-// interrupted creation left is completed.
+// interrupted creation left is completed, and so is what the version that made the queue did not know yet.
 //
 // Other errors are ErrPolicy, ErrNotOurs, ErrNewerSchema, or the trouble with the server.
 func CreateQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue, p Policy) (created bool, err error) {
@@ -63,7 +87,10 @@ func CreateQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue, 
 		if err != nil {
 			return false, explain(op, q, err)
 		}
-		return false, drifted(op, q, append(diffs, settings...))
+		if diffs = append(diffs, settings...); len(diffs) > 0 && p.onlyLacks(q, diffs) {
+			return false, complete(ctx, newMaker(js, op, q), p.parts(q))
+		}
+		return false, drifted(op, q, diffs)
 	case !errors.Is(err, ErrUnknownQueue):
 		return false, err
 	}

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func makeQueue(t *testing.T, js jetstream.JetStream, q subjects.Queue, change ..
 	if p.MaxJobSize == 0 {
 		p.MaxJobSize = stored.MaxJobSize // what the server allows
 	}
-	if stored != p {
+	if !stored.Equal(p) {
 		t.Fatalf("asked for %+v, stored %+v", p, stored)
 	}
 	return p
@@ -60,7 +61,7 @@ func TestCreateQueue(t *testing.T) {
 		}
 	}
 	l, err := streams.LoadQueue(ctx, js, ci)
-	if err != nil || l.Policy != p || l.Replicas != 1 || l.Schema != 1 || !l.Created.Equal(stream(t, js, "JOBS_ci").Created) {
+	if err != nil || !l.Policy.Equal(p) || l.Replicas != 1 || l.Schema != 1 || !l.Created.Equal(stream(t, js, "JOBS_ci").Created) {
 		t.Fatalf("%+v, %v", l, err)
 	}
 
@@ -290,5 +291,59 @@ func TestNewerSchema(t *testing.T) {
 	}
 	if got, err := streams.ListQueues(ctx, js); err != nil || len(got) != 1 {
 		t.Error(got, err)
+	}
+}
+
+// A queue of a version that knew no history: its policy says nothing of it, and its stream is not there.
+func TestQueueOfAnEarlierVersion(t *testing.T) {
+	js := natstest.Start(t).JetStream()
+	ctx := within(t)
+	p := makeQueue(t, js, ci)
+	old := func() {
+		t.Helper()
+		if err := js.DeleteStream(ctx, "HISTORY_ci"); err != nil {
+			t.Fatal(err)
+		}
+		cfg := stream(t, js, "JOBS_ci").Config
+		cfg.Metadata[streams.MetaPolicy] = `{"lease":"15s","max_attempts":5,"max_lost":3,"max_crashes":3,` +
+			`"backoff":{"base":"1s","max":"10m0s","factor":2,"jitter":0.2},"on_failure":"block","on_dead":"continue",` +
+			fmt.Sprintf(`"max_bytes":0,"max_job_size":%d,"max_msgs":0,"storage":"memory","replicas":1}`, p.MaxJobSize)
+		if _, err := js.UpdateStream(ctx, cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	old()
+	publishN(t, js, ci, 3)
+	if l, err := streams.LoadQueue(ctx, js, ci); err != nil || !l.Policy.Equal(p) {
+		t.Fatal(err, l.Policy)
+	}
+	info, err := streams.QueueInfo(ctx, js, ci)
+	if err != nil || len(info.Drift) != 1 || info.Drift[0].Setting != "HISTORY_ci" {
+		t.Fatal(err, info.Drift)
+	}
+	// Made again with the same policy, it gets what it lacks.
+	if created, err := streams.CreateQueue(ctx, js, ci, p); created || err != nil {
+		t.Fatal(created, err)
+	}
+	if got := stream(t, js, "HISTORY_ci").Config; got.MaxAge != 7*24*time.Hour || got.MaxMsgs != 1_000_000 || got.Discard != jetstream.DiscardOld {
+		t.Fatalf("%+v", got)
+	}
+
+	// An edit does too. Another policy is drift as ever, and nothing is made.
+	old()
+	other := p
+	other.MaxAttempts = 9
+	if _, err := streams.CreateQueue(ctx, js, ci, other); !errors.Is(err, streams.ErrDrift) {
+		t.Fatal(err)
+	}
+	if _, err := js.Stream(ctx, "HISTORY_ci"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Fatal(err)
+	}
+	if _, diffs, err := streams.EditQueue(ctx, js, ci, func(*streams.Policy) {}); err != nil || len(diffs) != 1 {
+		t.Fatal(err, diffs)
+	}
+	if info, err := streams.QueueInfo(ctx, js, ci); err != nil || len(info.Drift) != 0 || info.Jobs != 3 {
+		t.Fatal(err, info.Drift)
 	}
 }

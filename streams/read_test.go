@@ -211,7 +211,7 @@ func TestQueueInfo(t *testing.T) {
 			t.Errorf("the contract's key %s is not there", key)
 		}
 	}
-	if empty.Jobs != 0 || empty.OldestAgeSeconds != 0 || len(empty.Drift) != 0 || empty.Policy != p || empty.Paused || empty.Name != "ci" {
+	if empty.Jobs != 0 || empty.OldestAgeSeconds != 0 || len(empty.Drift) != 0 || !empty.Policy.Equal(p) || empty.Paused || empty.Name != "ci" {
 		t.Fatalf("%+v", empty)
 	}
 

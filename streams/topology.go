@@ -27,6 +27,8 @@ type part struct {
 	consumers []jetstream.ConsumerConfig
 	// shared streams belong to all queues: deleting a queue leaves them alone, and their replicas only ever go up.
 	shared bool
+	// added streams came with a later version. Queues that were made before lack them, and go on without.
+	added bool
 }
 
 const noLimit = -1
@@ -54,6 +56,9 @@ func (p Policy) parts(q subjects.Queue) []part {
 		}
 		if c.Duplicates == 0 {
 			c.Duplicates = 2 * time.Minute
+		}
+		if c.MaxAge > 0 {
+			c.Duplicates = min(c.Duplicates, c.MaxAge) // the server refuses a longer one
 		}
 		return c
 	}
@@ -84,7 +89,17 @@ func (p Policy) parts(q subjects.Queue) []part {
 	})}
 	dead := part{cfg: stream(q.DeadStream(), "seriatim: jobs of "+string(q)+" that were given up", jetstream.StreamConfig{
 		Subjects: []string{q.Filter(subjects.PrefixDead)},
+		// The oldest go. A letter that is refused would be a lane that stands.
+		MaxAge: p.DeadMaxAge, MaxMsgs: p.DeadMaxMsgs,
 	})}
+	history := part{
+		cfg: stream(q.HistoryStream(), "seriatim: records of finished jobs of "+string(q), jetstream.StreamConfig{
+			Subjects: []string{q.Filter(subjects.PrefixHistory)},
+			MaxAge:   p.HistoryMaxAge, MaxMsgs: p.HistoryMaxMsgs,
+			Duplicates: 100 * time.Millisecond, // records have no ids
+		}),
+		added: true,
+	}
 	schedule := part{
 		cfg: stream(q.ScheduleStream(), "seriatim: jobs of "+string(q)+" for later", jetstream.StreamConfig{
 			Subjects:          []string{subjects.PrefixSchedule + "." + string(q) + ".>", q.Filter(subjects.PrefixDue)},
@@ -126,7 +141,7 @@ func (p Policy) parts(q subjects.Queue) []part {
 			MaxAckPending: 10000, MaxWaiting: 8192, HeadersOnly: true,
 		}},
 	}
-	return []part{workers, turns, claims, dead, schedule, lanes, jobs}
+	return []part{workers, turns, claims, dead, history, schedule, lanes, jobs}
 }
 
 // bucket is the stream of a key-value bucket with one value per key, as any NATS client would make it.

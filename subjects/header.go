@@ -18,6 +18,8 @@ const (
 	HeaderTimeout     = "Job-Timeout"
 	HeaderMaxAttempts = "Job-Max-Attempts"
 	HeaderReplyTo     = "Job-Reply-To"
+	HeaderOnFailure   = "Job-On-Failure"
+	HeaderOnDead      = "Job-On-Dead"
 	HeaderJobID       = "Job-Id"
 	HeaderMsgID       = "Nats-Msg-Id"
 	HeaderTraceparent = "traceparent"
@@ -25,6 +27,16 @@ const (
 
 // DefaultKind is the kind of a job that names none.
 const DefaultKind = "default"
+
+// What a lane does with a failed head, and with a dead one: the values of Job-On-Failure and Job-On-Dead, and of a
+// queue's policy.
+const (
+	FailureBlock = "block" // the lane waits for the retry: order is kept
+	FailurePass  = "pass"  // the job goes to the end of its lane when its retry is due
+
+	DeadContinue = "continue" // the lane goes on with the next job
+	DeadHalt     = "halt"     // the lane waits for an operator
+)
 
 const maxKindBytes, maxJobIDBytes = 128, 1024
 
@@ -41,6 +53,8 @@ type JobHeader struct {
 	Timeout time.Duration
 	// MaxAttempts is 0 when the queue's policy decides.
 	MaxAttempts int
+	// OnFailure is FailureBlock, FailurePass, or "" when the queue's policy decides; OnDead DeadContinue, DeadHalt, or "".
+	OnFailure, OnDead string
 	// ReplyTo is a literal subject that gets the outcome, or "".
 	ReplyTo string
 	// Traceparent is handed on as it is; one that no environment could carry is dropped, as its standard says.
@@ -88,7 +102,7 @@ func ReadJobHeader(q Queue, seq uint64, h Header) (JobHeader, error) {
 		}
 	}
 	if v := Get(h, HeaderKind); v != "" {
-		if !clean(v, maxKindBytes, true) {
+		if !IsKind(v) {
 			return JobHeader{}, bad(HeaderKind, v, "it is no kind", "a kind is 1 to 128 bytes of UTF-8 without white space or control characters")
 		}
 		job.Kind = v
@@ -106,6 +120,17 @@ func ReadJobHeader(q Queue, seq uint64, h Header) (JobHeader, error) {
 			return JobHeader{}, bad(HeaderMaxAttempts, v, "it is no whole number above zero", "leave the header out to use the queue's policy")
 		}
 		job.MaxAttempts = int(n)
+	}
+	for _, c := range []struct {
+		name   string
+		to     *string
+		values [2]string
+	}{{HeaderOnFailure, &job.OnFailure, [2]string{FailureBlock, FailurePass}}, {HeaderOnDead, &job.OnDead, [2]string{DeadContinue, DeadHalt}}} {
+		v := Get(h, c.name)
+		if v != "" && v != c.values[0] && v != c.values[1] {
+			return JobHeader{}, bad(c.name, v, "it is neither "+c.values[0]+" nor "+c.values[1], "leave the header out to use the queue's policy")
+		}
+		*c.to = v
 	}
 	if v := Get(h, HeaderReplyTo); v != "" {
 		if why := badReply(v); why != "" {
@@ -125,6 +150,9 @@ func ReadJobHeader(q Queue, seq uint64, h Header) (JobHeader, error) {
 	}
 	return job, nil
 }
+
+// IsKind tells whether jobs can be of that kind: 1 to 128 bytes of UTF-8 without white space or control characters.
+func IsKind(kind string) bool { return clean(kind, maxKindBytes, true) }
 
 // MoveID is the message id of one move of a message out of a stream. "Duplicate" in answer to it means that this
 // very move was made before.
@@ -217,7 +245,7 @@ func badReply(subject string) string {
 	}
 	first, _, _ := strings.Cut(subject, ".")
 	switch first {
-	case PrefixTurns, PrefixClaims, PrefixDead, PrefixDue, PrefixSchedule:
+	case PrefixTurns, PrefixClaims, PrefixDead, PrefixDue, PrefixSchedule, PrefixHistory:
 		return "it is a subject of the system"
 	}
 	if first[0] == '$' {

@@ -25,6 +25,8 @@ func TestReadJobHeader(t *testing.T) {
 		HeaderTimeout:     {"1m30s"},
 		HeaderMaxAttempts: {"3"},
 		HeaderReplyTo:     {"_INBOX.abc.1"},
+		HeaderOnFailure:   {"pass"},
+		HeaderOnDead:      {"halt"},
 		HeaderMsgID:       {"m-1"},
 		"TraceParent":     {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 		"X-Own":           {"one", "two"},
@@ -32,7 +34,7 @@ func TestReadJobHeader(t *testing.T) {
 		"job-other":       {"no"},
 	})
 	want := JobHeader{
-		Kind: "archive", ID: "m-1", Timeout: 90 * time.Second, MaxAttempts: 3, ReplyTo: "_INBOX.abc.1",
+		Kind: "archive", ID: "m-1", Timeout: 90 * time.Second, MaxAttempts: 3, ReplyTo: "_INBOX.abc.1", OnFailure: "pass", OnDead: "halt",
 		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Own: map[string]string{"X-Own": "two"},
 	}
 	if err != nil || !reflect.DeepEqual(job, want) {
@@ -73,6 +75,10 @@ func TestUnusableHeaders(t *testing.T) {
 		{HeaderMaxAttempts, "-1"},
 		{HeaderMaxAttempts, "1.5"},
 		{HeaderMaxAttempts, "99999999999999999999"},
+		{HeaderOnFailure, "retry"},
+		{HeaderOnFailure, "Block"},
+		{HeaderOnDead, "block"},
+		{HeaderReplyTo, "history.ci.build.1"},
 		{HeaderReplyTo, "a..b"},
 		{HeaderReplyTo, "a.*"},
 		{HeaderReplyTo, ">"},

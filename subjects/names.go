@@ -40,6 +40,9 @@ func (q Queue) DeadStream() string { return "DEAD_" + string(q) }
 // ScheduleStream names the stream of the jobs that are for later.
 func (q Queue) ScheduleStream() string { return "SCHEDULE_" + string(q) }
 
+// HistoryStream names the stream of the records of finished jobs.
+func (q Queue) HistoryStream() string { return "HISTORY_" + string(q) }
+
 // LanesBucket names the KV bucket of the lanes that an operator paused.
 func (q Queue) LanesBucket() string { return "LANES_" + string(q) }
 
@@ -51,7 +54,7 @@ type Entity struct{ Type, ID string }
 // ErrEntityType and ErrEntityID.
 func NewEntity(typ, id string) (Entity, error) {
 	e := Entity{typ, id}
-	if !plain(typ, 64, true) {
+	if !IsType(typ) {
 		return Entity{}, problem.New("read entity "+quote(typ+"."+id), fmt.Errorf("%w: %s", ErrEntityType, quote(typ)),
 			"a type is 1 to 64 of A-Z, a-z, 0-9, _ and -")
 	}
@@ -61,6 +64,9 @@ func NewEntity(typ, id string) (Entity, error) {
 	}
 	return e, nil
 }
+
+// IsType tells whether an entity can be of that type: 1 to 64 of A-Z a-z 0-9 _ -.
+func IsType(typ string) bool { return plain(typ, 64, true) }
 
 // ParseEntity reads the raw form that people write: "build.123", "file.server/stream.go". The type ends at the
 // first dot; the id is everything behind it.
@@ -87,7 +93,7 @@ func parseLane(lane string) (Entity, string, error) {
 	if err != nil {
 		return Entity{}, "", err
 	}
-	if !plain(typ, 64, true) {
+	if !IsType(typ) {
 		return Entity{}, "a type is 1 to 64 of A-Z, a-z, 0-9, _ and -", fmt.Errorf("%w: %s", ErrEntityType, quote(typ))
 	}
 	id, hint, err := decodeID(token)

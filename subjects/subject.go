@@ -14,10 +14,15 @@ const (
 	PrefixClaims = "claims"
 	PrefixDead   = "dead"
 	PrefixDue    = "due"
+	// PrefixHistory begins the subjects of finished jobs' records.
+	PrefixHistory = "history"
 )
 
 // PrefixSchedule begins the subjects of schedules, which have no lane in a fixed place.
 const PrefixSchedule = "schedule"
+
+// HistorySubject is where the records of e's finished jobs stand.
+func (q Queue) HistorySubject(e Entity) string { return q.History(e.Token()) }
 
 // JobSubject is where a job of e is published.
 func (q Queue) JobSubject(e Entity) string { return q.Job(e.Token()) }
@@ -48,6 +53,9 @@ func (q Queue) Dead(lane string) string { return PrefixDead + "." + string(q) + 
 
 // Due is DueSubject for a lane as LaneOf gives it, not validated.
 func (q Queue) Due(lane string) string { return PrefixDue + "." + string(q) + "." + lane }
+
+// History is HistorySubject for a lane as LaneOf gives it, not validated.
+func (q Queue) History(lane string) string { return PrefixHistory + "." + string(q) + "." + lane }
 
 // Filter matches all lanes of the queue under one of the prefixes: "jobs.ci.*.*".
 func (q Queue) Filter(prefix string) string { return prefix + "." + string(q) + ".*.*" }
@@ -92,7 +100,7 @@ func parseSubject(subject string) (string, Queue, Entity, string, error) {
 	}
 	prefix, name, _ := strings.Cut(subject[:len(subject)-len(lane)-1], ".")
 	switch prefix {
-	case PrefixJobs, PrefixTurns, PrefixClaims, PrefixDead, PrefixDue:
+	case PrefixJobs, PrefixTurns, PrefixClaims, PrefixDead, PrefixDue, PrefixHistory:
 	default:
 		return "", "", Entity{}, form, fmt.Errorf("%w: it begins with %s", ErrSubject, quote(prefix))
 	}

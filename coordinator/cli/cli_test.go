@@ -77,8 +77,29 @@ func TestParseBackoff(t *testing.T) {
 	}
 	for _, text := range []string{"", "x", "1s,y", "1s,2s,z", "1s,2s,2,.2,9"} {
 		p := streams.DefaultPolicy()
-		if err := parseBackoff(&p, text); err == nil || p != streams.DefaultPolicy() {
+		if err := parseBackoff(&p, text); err == nil || !p.Equal(streams.DefaultPolicy()) {
 			t.Errorf("%q: %+v, %v", text, p.Backoff, err)
+		}
+	}
+}
+
+func TestSetLimit(t *testing.T) {
+	p := streams.DefaultPolicy()
+	for _, text := range []string{"queue=20", "kind:a=b=5", "type:build=1", "queue=7", "type:build=0"} {
+		before := p
+		if err := setLimit(&p, text); err != nil {
+			t.Fatal(text, err)
+		}
+		if p.Equal(before) {
+			t.Fatalf("%s changed nothing, or what it was read from", text)
+		}
+	}
+	if got := streams.LimitsText(p.Limits); got != "kind:a=b=5 queue=7" {
+		t.Fatal(got)
+	}
+	for _, text := range []string{"", "queue", "queue=", "queue=x", "queue=1.5"} {
+		if err := setLimit(&p, text); err == nil || streams.LimitsText(p.Limits) != "kind:a=b=5 queue=7" {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

@@ -150,6 +150,9 @@ func (a *App) describe(i streams.Info) {
 		{"backoff", backoffText(p.Backoff)},
 		{"on failure", p.OnFailure},
 		{"on dead", p.OnDead},
+		{"dead are kept", fmt.Sprintf("%s, jobs %s", ageText(p.DeadMaxAge), limit(p.DeadMaxMsgs))},
+		{"history", historyText(p)},
+		{"jobs at once", streams.LimitsText(p.Limits)},
 	})
 	for _, d := range i.Drift {
 		fmt.Fprintf(a.Stderr, "warning: %s\n", oneLine(d.String()))
