@@ -41,20 +41,10 @@ func (m *machine) adopt(a adopted) {
 func (m *machine) bequeathed(r *Record) {
 	r.State, r.Stolen = GivenBack, !m.v.Broken.Off(RuleStolenMark)
 	switch {
-	case r.Dying:
+	case r.moving():
 	case m.diedOfIt:
-		m.lose(r)
+		m.lose(r, *r)
 	default:
 		r.Interrupted++
-	}
-}
-
-// lose counts a job whose worker was lost while it ran.
-func (m *machine) lose(r *Record) {
-	r.Lost++
-	r.Cause = "lost"
-	r.Error = "the worker that ran it was lost (session " + r.Session + ")"
-	if limit := m.v.MaxLost; limit > 0 && r.Lost >= limit {
-		r.Dying = true
 	}
 }

@@ -9,9 +9,10 @@ func (m *machine) claimFor(r Record, expect uint64) {
 		r.State = Running
 	}
 	r.Session, r.Created = m.v.Session, m.v.Created
-	if !r.Dying {
+	if !r.moving() {
 		r.Attempt = r.Counts.Attempt()
 	}
+	r.Since = millis(m.v.ServerNow)
 	m.put(r, expect, m.ttlOf(r))
 }
 
@@ -20,7 +21,7 @@ func (m *machine) ttlOf(r Record) time.Duration {
 	switch {
 	case r.State == Done:
 		return m.v.ClaimTTL
-	case !r.Counts.Zero() || r.State == Waiting || r.State == Halted || r.Dying:
+	case !r.Counts.Zero() || r.State == Waiting || r.State == Halted || r.moving():
 		return 0
 	}
 	return m.v.ClaimTTL
@@ -55,7 +56,7 @@ func (m *machine) stored(seq uint64) {
 			m.mark() // that was a rewrite that was still on its way
 		}
 	case Parking:
-		if m.claim.State == m.parkAs.State && m.claim.Counts == m.parkAs.Counts && m.claim.Dying == m.parkAs.Dying {
+		if m.claim.State == m.parkAs.State && m.claim.Counts == m.parkAs.Counts && m.claim.moving() == m.parkAs.moving() {
 			m.parked()
 		} else {
 			m.writePark()
@@ -127,7 +128,9 @@ func (m *machine) keepClaim() {
 		every = m.v.LongAfter
 	}
 	if !m.write.open() && m.v.Now >= m.claimAt+every {
-		m.put(m.claim, m.claim.Seq, m.v.LongTTL)
+		r := m.claim
+		r.Fence = m.fence
+		m.put(r, m.claim.Seq, m.v.LongTTL)
 	}
 }
 

@@ -27,6 +27,11 @@ type Config struct {
 	SliceTime time.Duration
 	// MaxAttempts, MaxCrashes and MaxLost are the counts at which a job is dead; 0 is no limit.
 	MaxAttempts, MaxCrashes, MaxLost int
+	// Pass is on_failure pass: a failed job lets the others pass and comes back at the end of its lane. Else the lane waits
+	// for its retry.
+	Pass bool
+	// Halt is on_dead halt: a dead job stays where it is, and its lane stands until an operator acts.
+	Halt bool
 	// Replicated says that the queue's streams have more than one copy.
 	Replicated bool
 	// Broken is empty but in builds and simulations that prove that a rule is needed.

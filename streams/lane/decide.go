@@ -10,6 +10,10 @@ type Head struct {
 	More bool
 	// MaxAttempts is the job's own limit; 0 takes the queue's.
 	MaxAttempts int
+	// Pass and Halt are the job's own wishes for Config.Pass and Config.Halt.
+	Pass, Halt Choice
+	// Counts are what the job was charged with before it was moved to where it is now.
+	Counts Counts
 	// Invalid says why the job cannot be used at all; empty when it can.
 	Invalid string
 	// Unserved says that no pool here runs the job's kind.
@@ -17,6 +21,19 @@ type Head struct {
 	// Payload is the driver's own: body and headers. The algorithm hands it back in Start and MoveDead.
 	Payload any
 }
+
+// Choice is a job's own word where the queue has one too.
+type Choice uint8
+
+// The choices.
+const (
+	Default Choice = iota // the queue's
+	Yes
+	No
+)
+
+// or is the choice, or the queue's.
+func (c Choice) or(queue bool) bool { return c == Yes || c == Default && queue }
 
 // View is what a lane's machine may know of the world beside its own state: a snapshot for one step.
 type View struct {
@@ -33,6 +50,8 @@ type View struct {
 	Created int64
 	// Draining says that no further job may be started.
 	Draining bool
+	// Paused says that an operator paused the lane.
+	Paused bool
 	// NoSlot says that the turn just delivered has no slot to run in.
 	NoSlot bool
 	// OthersWait says that other lanes wait for a turn, as far as known.

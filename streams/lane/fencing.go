@@ -68,7 +68,7 @@ func (m *machine) reclaim() {
 // reclaimRecord gives a claim back that nobody has stolen.
 func (m *machine) reclaimRecord() {
 	r, found := m.record, m.recordOK
-	if !found && m.unsure != 0 && m.unsure == m.claim.Job && !m.claim.Dying {
+	if !found && m.unsure != 0 && m.unsure == m.claim.Job && !m.claim.moving() {
 		// It expired. Nobody has the lane yet, and the deletes that are on their way need the mark all the more.
 		r, found = m.claim, true
 		r.Seq, r.State, r.Session = 0, Running, m.orphanOf
@@ -80,7 +80,7 @@ func (m *machine) reclaimRecord() {
 	if !m.v.alive() {
 		return // SessionOver follows
 	}
-	seq, started := r.Seq, m.fence != 0 && r.Job == m.claim.Job && !r.Dying
+	seq, started := r.Seq, m.fence != 0 && r.Job == m.claim.Job && !r.moving()
 	switch {
 	case m.adopted:
 		m.bequeathed(&r)

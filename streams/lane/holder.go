@@ -78,6 +78,9 @@ type queue struct {
 	pulls map[Op]int
 	asked int // turns asked for and not yet come
 
+	paused map[string]bool // lanes, by their name
+	halt   bool            // the whole queue is paused
+
 	othersWait bool // the server had more turns at the last delivery
 	waitingAt  time.Duration
 }
@@ -101,7 +104,7 @@ func NewHolder(queues []Queue, newID func() string, random func() float64) *Hold
 			h.cfg = q.Config
 		}
 		h.queues = append(h.queues, &queue{
-			name: q.Name, pulls: map[Op]int{},
+			name: q.Name, pulls: map[Op]int{}, paused: map[string]bool{},
 			view: View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead},
 		})
 	}
@@ -219,6 +222,7 @@ func (h *Holder) Lane(lane string, e Event) {
 
 func (h *Holder) step(l *held, e Event) {
 	slot := l.s.slot
+	l.q.view.Paused = l.q.paused[l.name]
 	l.s, h.actions = Next(l.s, e, &l.q.view, h.actions[:0])
 	if l.s.slot != slot {
 		if slot {
@@ -263,16 +267,18 @@ func (h *Holder) Capacity(n int) { h.capacity = n }
 // pulls still on their way too, and slices end after their job.
 func (h *Holder) Quiet(on bool) {
 	h.quiet = on
-	for _, q := range h.queues {
-		q.view.Draining = on || h.draining
-	}
+	h.drains()
 }
 
 // Drain stops pulling and starting: lanes that have not started are given back, slices end after their job.
 func (h *Holder) Drain() {
 	h.draining = true
+	h.drains()
+}
+
+func (h *Holder) drains() {
 	for _, q := range h.queues {
-		q.view.Draining = true
+		q.view.Draining = h.quiet || h.draining || q.halt
 	}
 }
 

@@ -6,6 +6,7 @@ import "time"
 // the lease that stands in its record, for all its life.
 type Limits struct {
 	MaxAttempts, MaxCrashes, MaxLost int
+	Pass, Halt                       bool
 	Backoff                          func(attempt int) time.Duration
 }
 
@@ -13,6 +14,7 @@ type Limits struct {
 func (h *Holder) SetLimits(name string, l Limits, replicated bool) {
 	if q := h.queue(name); q != nil {
 		q.view.MaxAttempts, q.view.MaxCrashes, q.view.MaxLost = l.MaxAttempts, l.MaxCrashes, l.MaxLost
+		q.view.Pass, q.view.Halt = l.Pass, l.Halt
 		q.view.Backoff, q.view.Replicated = l.Backoff, replicated
 	}
 }

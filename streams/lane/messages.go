@@ -61,7 +61,7 @@ type (
 	}
 	// Deleted answers DeleteJob: the job is not in the stream any more.
 	Deleted struct{ Op Op }
-	// Moved answers MoveDead: the dead letter is stored.
+	// Moved answers MoveDead and MoveLater: the job is stored there.
 	Moved struct{ Op Op }
 	// Ended answers EndTurn.
 	Ended struct{ Op Op }
@@ -77,6 +77,9 @@ type (
 	SessionOver struct{}
 	// SessionNew: a new session stands, after SessionOver.
 	SessionNew struct{}
+	// Cancel: an operator cancelled these jobs of the lane. The one that runs is ended; one that comes up later in the same
+	// hands is removed instead of started.
+	Cancel struct{ Jobs []uint64 }
 	// Stop: hand the lane back. A job that runs is ended first.
 	Stop struct{}
 )
@@ -116,10 +119,12 @@ type (
 		Attempt int
 		Counts  Counts
 	}
-	// Kill what runs for this lane under Fence. Now says at once; else TERM and, after a while, KILL. Finished answers it.
+	// Kill what runs for this lane under Fence. Now says at once; else TERM and, after a while, KILL. Cancel says that the
+	// job alone is meant, not the worker: its child is asked first. Finished answers it.
 	Kill struct {
-		Fence uint64
-		Now   bool
+		Fence  uint64
+		Now    bool
+		Cancel bool
 	}
 	// DeleteJob from JOBS by sequence.
 	DeleteJob struct {
@@ -132,6 +137,19 @@ type (
 		Head   Head
 		Record Record
 		Move   bool
+	}
+	// MoveLater: store the job in the schedule, to come back to its lane at the record's NotBefore, with its counts.
+	MoveLater struct {
+		Op     Op
+		Head   Head
+		Record Record
+	}
+	// Report: something final is known of a job, and stored.
+	Report struct {
+		Head    Head
+		Record  Record
+		Outcome Outcome
+		End     End
 	}
 	// EndTurn: ack (or delete, when replicated) the turn; Answer says that the answer is waited for.
 	EndTurn struct {
@@ -171,6 +189,7 @@ func (Failed) event()      {}
 func (Tick) event()        {}
 func (SessionOver) event() {}
 func (SessionNew) event()  {}
+func (Cancel) event()      {}
 func (Stop) event()        {}
 
 func (ReadHead) action()    {}
@@ -180,6 +199,8 @@ func (Start) action()       {}
 func (Kill) action()        {}
 func (DeleteJob) action()   {}
 func (MoveDead) action()    {}
+func (MoveLater) action()   {}
+func (Report) action()      {}
 func (EndTurn) action()     {}
 func (NakTurn) action()     {}
 func (PublishTurn) action() {}
@@ -203,9 +224,11 @@ const (
 	CauseInterrupted
 	// CauseMemory: the memory guard ended it.
 	CauseMemory
+	// CauseCancelled: an operator cancelled it.
+	CauseCancelled
 )
 
-var causeNames = [...]string{"done", "failed", "fatal", "crashed", "interrupted", "memory"}
+var causeNames = [...]string{"done", "failed", "fatal", "crashed", "interrupted", "memory", "cancelled"}
 
 // String is the cause's name in records and dead letters.
 func (c Cause) String() string { return causeNames[c] }
@@ -221,4 +244,32 @@ type Outcome struct {
 	Stuck bool
 	// NotStarted says that no process was started for the job.
 	NotStarted bool
+	// Result is what the job gave back, Log the end of what it printed. Both are for others: nothing is decided by them.
+	Result []byte
+	Log    string
+	// StartedAt is the wall clock's, Took how long the run lasted.
+	StartedAt time.Time
+	Took      time.Duration
 }
+
+// End is what became of a job, for a Report.
+type End uint8
+
+// The ends.
+const (
+	// EndDone: it succeeded, and is deleted.
+	EndDone End = iota
+	// EndDead: it was moved to the dead letters.
+	EndDead
+	// EndHalted: it is dead, and its lane stands.
+	EndHalted
+	// EndCancelled: an operator cancelled it, and it is deleted.
+	EndCancelled
+	// EndRetry: the attempt failed; the job is due again at the record's NotBefore.
+	EndRetry
+)
+
+var endNames = [...]string{"done", "dead", "halted", "cancelled", "retry"}
+
+// String is the name of the end in records and answers.
+func (e End) String() string { return endNames[e] }

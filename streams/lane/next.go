@@ -38,6 +38,8 @@ func (m *machine) on(e Event) {
 		}
 	case Stop:
 		m.stopping()
+	case Cancel:
+		m.cancel(e.Jobs)
 	case Finished:
 		if e.Fence == m.fence && (m.Phase == InRun || m.Phase == Killing) {
 			m.finished(e.Outcome)
@@ -114,6 +116,8 @@ func (m *machine) delivered(t Turn) {
 	switch {
 	case m.v.Draining || m.v.NoSlot || !m.v.alive():
 		m.giveBack(0)
+	case m.v.Paused:
+		m.end() // a paused lane has no turn; the look after the end sees whether it still is
 	case t.Guess != 0 && t.Delivered <= 1 && !t.Relayed:
 		// Most lanes were free: claim on the guess while the head is read.
 		m.Phase = Opening
@@ -218,7 +222,7 @@ func (m *machine) sendStep() {
 		m.unsure = m.head.Seq
 		m.do(DeleteJob{Op: op, Seq: m.head.Seq})
 	case Moving:
-		m.do(MoveDead{Op: op, Head: m.head, Record: m.claim, Move: !m.v.Broken.Off(RuleMoveIDs)})
+		m.sendMove(op)
 	case Ending:
 		m.do(EndTurn{Op: op, Turn: m.Turn})
 	case Returning:

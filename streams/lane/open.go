@@ -1,6 +1,9 @@
 package lane
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // examine finds out why a claim was refused, or would be: the record first, and only after its answer the head. The
 // other way round a head that was finished and released in between would look as if it waited.
@@ -85,8 +88,8 @@ func (m *machine) decide() {
 		m.claimHead(Record{Job: m.head.Seq}, r.Seq)
 	case Again:
 		m.claimHead(Record{
-			Job: r.Job, Counts: r.Counts, Stolen: r.Stolen, Dying: r.Dying,
-			Attempt: r.Attempt, Error: r.Error, Cause: r.Cause,
+			Job: r.Job, Counts: r.Counts, Stolen: r.Stolen, Dying: r.Dying, Passing: r.Passing,
+			Attempt: r.Attempt, Error: r.Error, Cause: r.Cause, Tries: r.Tries, NotBefore: r.NotBefore,
 		}, r.Seq)
 	case Steal:
 		m.claimHead(m.stolen(r), r.Seq)
@@ -118,14 +121,13 @@ func (m *machine) endEmpty() {
 // its holders down would never be found out.
 func (m *machine) stolen(r Record) Record {
 	s := Record{
-		Job: r.Job, Counts: r.Counts, Dying: r.Dying, Attempt: r.Attempt,
-		Stolen: !m.v.Broken.Off(RuleStolenMark), Error: r.Error, Cause: r.Cause,
+		Job: r.Job, Counts: r.Counts, Dying: r.Dying, Passing: r.Passing, Attempt: r.Attempt,
+		Stolen: !m.v.Broken.Off(RuleStolenMark), Error: r.Error, Cause: r.Cause, Tries: r.Tries, NotBefore: r.NotBefore,
 	}
-	if r.State == Held || r.Dying || m.v.Broken.Off(RuleStealCount) {
+	if r.State == Held || r.moving() || m.v.Broken.Off(RuleStealCount) {
 		return s
 	}
-	s.Session = r.Session
-	m.lose(&s)
+	m.lose(&s, r)
 	return s
 }
 
@@ -135,7 +137,7 @@ func (m *machine) claimHead(r Record, expect uint64) {
 	switch {
 	case m.stop || m.v.Draining:
 		m.release(0)
-	case m.head.Unserved && !r.Dying:
+	case m.head.Unserved && !r.moving():
 		m.release(m.unservedDelay())
 	default:
 		m.claimFor(r, expect)
@@ -195,12 +197,21 @@ func (m *machine) haveClaim() {
 		// The answers took so long that the claim would expire soon, or has.
 		m.claimFor(m.claim, m.claim.Seq)
 		return
-	case m.claim.Dying:
+	case m.claim.moving():
 		m.move()
 		return
 	case m.head.Invalid != "":
 		m.claim.Error, m.claim.Cause = m.head.Invalid, "invalid"
 		m.die()
+		return
+	case m.tooOftenLost():
+		m.dieLost()
+		return
+	case slices.Contains(m.cancels, m.head.Seq):
+		m.skip()
+		return
+	case m.v.Paused:
+		m.park(GivenBack, afterEnd, 0)
 		return
 	case m.head.Unserved:
 		m.park(GivenBack, afterNak, m.unservedDelay())
@@ -212,6 +223,8 @@ func (m *machine) haveClaim() {
 func (m *machine) start() {
 	m.Phase = InRun
 	m.fence = m.claim.Seq
-	m.outcome, m.ended = Outcome{}, false
-	m.do(Start{Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt, Counts: m.claim.Counts})
+	m.outcome, m.ended, m.cancelled = Outcome{}, false, false
+	m.do(Start{
+		Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt + m.head.Counts.starts(), Counts: m.claim.Counts.plus(m.head.Counts),
+	})
 }

@@ -39,7 +39,18 @@ type Counts struct {
 func (c Counts) Zero() bool { return c == Counts{} }
 
 // Attempt is the number of the next start: one more than the starts that were counted against the job.
-func (c Counts) Attempt() int { return 1 + c.Attempts + c.Crashes + c.Memory + c.Lost }
+func (c Counts) Attempt() int { return 1 + c.starts() }
+
+// starts are those that were counted against the job.
+func (c Counts) starts() int { return c.Attempts + c.Crashes + c.Memory + c.Lost }
+
+// plus adds what was counted in an earlier place of the queue.
+func (c Counts) plus(d Counts) Counts {
+	return Counts{
+		Attempts: c.Attempts + d.Attempts, Crashes: c.Crashes + d.Crashes, Memory: c.Memory + d.Memory,
+		Lost: c.Lost + d.Lost, Interrupted: c.Interrupted + d.Interrupted,
+	}
+}
 
 // Record is a lane's claim as it stands on claims.<queue>.<type>.<id>. Seq and At are not in the body: they are the
 // message's own.
@@ -58,6 +69,14 @@ type Record struct {
 	// Dying says that the job was found dead: whoever has the lane moves it to the dead letters, under the same attempt and
 	// so under the same move id, and does not start it again.
 	Dying bool `json:"dying,omitempty"`
+	// Passing says the same of a failed job that lets the others pass: it is moved to the schedule, due at NotBefore.
+	Passing bool `json:"passing,omitempty"`
+	// Since is when the run was claimed (Unix milliseconds of the server's clock), for people.
+	Since int64 `json:"since,omitempty"`
+	// Fence is the fence of the run when the record was rewritten under it; 0 is the record's own sequence.
+	Fence uint64 `json:"fence,omitempty"`
+	// Tries are the last starts that ended badly, the oldest first.
+	Tries []Try `json:"tries,omitempty"`
 	// NotBefore is when a waiting job is due (Unix milliseconds of the server's clock).
 	NotBefore int64 `json:"not_before,omitempty"`
 	// Error is the last error of the job, shortened.
@@ -97,6 +116,17 @@ func DecodeRecord(seq uint64, body []byte) (Record, error) {
 	}
 	r.Seq = seq
 	return r, nil
+}
+
+// moving says that the job is on its way to another stream, and is not started again.
+func (r Record) moving() bool { return r.Dying || r.Passing }
+
+// RunFence is the fence of the run that the record is about.
+func (r Record) RunFence() uint64 {
+	if r.Fence != 0 {
+		return r.Fence
+	}
+	return r.Seq
 }
 
 // Due is how long a waiting record still has to wait at server time now; zero or less is due.

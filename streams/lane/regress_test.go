@@ -18,7 +18,7 @@ func TestLateDeleteMark(t *testing.T) {
 		t.Errorf("it is claimed as %+v, expecting %d", w.Record, w.Expect)
 	}
 	r.stored(110).want(Settling, "DeleteJob")
-	r.deleted().want(Marking, "WriteClaim(done,stolen)")
+	r.deleted().want(Marking, "Report(done)", "WriteClaim(done,stolen)")
 	r.stored(111).want(Ending)
 }
 

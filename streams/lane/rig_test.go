@@ -83,11 +83,19 @@ func actionName(a Action) string {
 		if a.Record.Dying {
 			name += ",dying"
 		}
+		if a.Record.Passing {
+			name += ",passing"
+		}
 		name += ")"
 	case Kill:
 		if a.Now {
 			name += "(now)"
 		}
+		if a.Cancel {
+			name += "(cancel)"
+		}
+	case Report:
+		name += "(" + a.End.String() + ")"
 	}
 	return name
 }

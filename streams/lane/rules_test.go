@@ -2,6 +2,7 @@ package lane
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestRecord(t *testing.T) {
 	}
 	got, err := DecodeRecord(9, r.Encode())
 	r.V, r.Seq = recordVersion, 9
-	if err != nil || got != r {
+	if err != nil || !reflect.DeepEqual(got, r) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got.Counts.Attempt() != 3 || got.Due(time.UnixMilli(4000)) != time.Second || (Counts{}).Attempt() != 1 || !(Counts{}).Zero() {

@@ -4,6 +4,9 @@ import "time"
 
 // finished: the job's processes are gone, or could not be shown to be.
 func (m *machine) finished(o Outcome) {
+	if m.cancelled && o.Cause != CauseDone {
+		o.Cause, o.Error = CauseCancelled, "cancelled by an operator"
+	}
 	m.outcome, m.ended = o, true
 	switch {
 	case o.Stuck:
@@ -26,7 +29,7 @@ func (m *machine) finished(o Outcome) {
 // settle turns the outcome into what follows: one row of the table of failures each.
 func (m *machine) settle() {
 	o := m.outcome
-	if o.Cause == CauseDone {
+	if o.Cause == CauseDone || o.Cause == CauseCancelled {
 		if !m.goesOn() {
 			m.free()
 		}
@@ -36,7 +39,6 @@ func (m *machine) settle() {
 	m.free()
 	r := &m.claim
 	r.Error, r.Cause = o.Error, o.Cause.String()
-	limit, count := m.limit(), &r.Attempts
 	switch o.Cause {
 	case CauseInterrupted:
 		delay := time.Duration(0)
@@ -48,43 +50,28 @@ func (m *machine) settle() {
 		m.park(GivenBack, afterNak, delay)
 		return
 	case CauseCrashed:
-		limit, count = m.v.MaxCrashes, &r.Crashes
+		r.Crashes++
 	case CauseMemory:
-		limit, count = m.v.MaxCrashes, &r.Memory
+		r.Memory++
+	default:
+		r.Attempts++
 	}
-	failed := r.Counts.Attempt()
-	*count++
-	if o.Cause == CauseFatal || limit > 0 && *count >= limit {
+	r.tried(m.ran(o))
+	if o.Cause == CauseFatal || m.exhausted(o.Cause) {
 		m.die()
 		return
 	}
 	delay := o.RetryIn
 	if delay <= 0 {
-		delay = m.v.Backoff(failed)
+		delay = m.v.Backoff(m.total().starts())
 	}
 	r.NotBefore = m.v.ServerNow.Add(delay).UnixMilli()
-	m.park(Waiting, afterNak, delay)
-}
-
-// limit is the job's own limit of attempts, or the queue's.
-func (m *machine) limit() int {
-	if m.head.MaxAttempts > 0 {
-		return m.head.MaxAttempts
+	if m.head.Pass.or(m.v.Pass) {
+		r.Passing = true
+		m.park(Running, afterMove, 0)
+		return
 	}
-	return m.v.MaxAttempts
-}
-
-// die writes that the job is dead before it is moved, so that a holder that takes over in between moves it under the
-// same id instead of running it once more.
-func (m *machine) die() {
-	m.free()
-	m.claim.Dying = true
-	m.park(Running, afterMove, 0)
-}
-
-func (m *machine) move() {
-	m.free()
-	m.enter(Moving)
+	m.park(Waiting, afterNak, delay)
 }
 
 // remove deletes the job: the record that it is done, and the release of the claim. Under a claim that is not believed
@@ -100,6 +87,7 @@ func (m *machine) remove() {
 func (m *machine) deleted() {
 	m.jobs++
 	m.unsure = 0
+	m.reportGone()
 	if m.claim.Stolen {
 		m.Phase = Marking
 		m.mark()
@@ -120,7 +108,7 @@ func (m *machine) mark() {
 
 // goesOn says whether this turn may run another job of the lane.
 func (m *machine) goesOn() bool {
-	if !m.head.More || m.stop || m.v.Draining || !m.v.alive() || !m.slot {
+	if !m.head.More || m.stop || m.v.Draining || m.v.Paused || !m.v.alive() || !m.slot {
 		return false
 	}
 	return !m.v.OthersWait || m.jobs+1 < m.v.SliceJobs && m.v.Now-m.since < m.v.SliceTime
@@ -129,7 +117,7 @@ func (m *machine) goesOn() bool {
 // nextJob goes on with the slice, or ends the turn.
 func (m *machine) nextJob() {
 	// With a rewrite of the claim on its way the next claim would not know what to expect: the next turn does.
-	if m.write.open() || !m.slot || !m.claimed || m.stop || m.v.Draining || !m.v.alive() {
+	if m.write.open() || !m.slot || !m.claimed || m.stop || m.v.Draining || m.v.Paused || !m.v.alive() {
 		m.end()
 		return
 	}
@@ -155,11 +143,20 @@ func (m *machine) writePark() {
 }
 
 func (m *machine) parked() {
-	if m.then == afterMove {
+	switch m.then {
+	case afterMove:
 		m.move()
-		return
+	case afterEnd:
+		if m.claim.State == Halted {
+			m.report(EndHalted)
+		}
+		m.end()
+	default:
+		if m.claim.State == Waiting {
+			m.report(EndRetry)
+		}
+		m.giveBack(m.delay)
 	}
-	m.giveBack(m.delay)
 }
 
 // giveBack returns the turn for redelivery after a delay.

@@ -79,10 +79,14 @@ func TestLost(t *testing.T) {
 	last := by("dead", Running)
 	last.Lost = 2
 	r = newRig(t).on(Delivered{again7}).recordRead(last).headRead(job7)
-	if w := r.write().Record; w.Lost != 3 || !w.Dying {
+	if w := r.write().Record; w.Lost != 3 || len(w.Tries) != 1 || w.Tries[0].Worker != "dead" || w.Tries[0].Fence != 90 {
 		t.Errorf("stolen as %+v", w)
 	}
-	r.stored(100).want(Moving)
+	r.stored(100).want(Parking, "FreeSlot", "WriteClaim(running,stolen,dying)")
+	if w := r.write().Record; w.Attempt != 3 || w.Cause != "lost" {
+		t.Errorf("it dies as %+v", w)
+	}
+	r.stored(101).want(Moving, "MoveDead")
 }
 
 // TestSlice: the next job of the lane is claimed by the same turn, until something else is due.
@@ -91,7 +95,7 @@ func TestSlice(t *testing.T) {
 		r := newRig(t).on(Delivered{turn7}).headRead(job7of2).stored(100)
 		return r
 	}
-	r := next().finished(Outcome{}).want(Settling, "DeleteJob").deleted().want(Opening, "ReadHead").headRead(job8)
+	r := next().finished(Outcome{}).want(Settling, "DeleteJob").deleted().want(Opening, "Report(done)", "ReadHead").headRead(job8)
 	if w := r.want(Opening).write(); w.Expect != 100 || w.Record.Job != 8 {
 		t.Errorf("the next claim is %+v", w)
 	}

@@ -17,7 +17,7 @@ const (
 	InRun
 	// Killing: its group is being killed.
 	Killing
-	// Moving: its dead letter is being stored.
+	// Moving: it is being stored elsewhere: as a dead letter, or in the schedule.
 	Moving
 	// Settling: its delete is being confirmed.
 	Settling
@@ -71,7 +71,8 @@ type after uint8
 
 const (
 	afterNak  after = iota // give the turn back
-	afterMove              // move the job to the dead letters
+	afterMove              // move the job to another stream
+	afterEnd               // end the turn: the lane stands
 )
 
 // State is one lane in one holder's hands. It is a value: Next returns a changed copy.
@@ -123,8 +124,10 @@ type State struct {
 	remains    bool   // a group could not be shown to be empty
 	dropped    bool   // claim lost: after the kill, only give the turn back
 	stop       bool   // stop was asked
-	slot       bool   // occupies a slot
-	jobs       int    // finished in this turn
+	cancelled  bool   // the run is being ended because an operator cancelled its job
+	cancels    []uint64
+	slot       bool // occupies a slot
+	jobs       int  // finished in this turn
 	since      time.Duration
 }
 

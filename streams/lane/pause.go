@@ -1,0 +1,76 @@
+package lane
+
+// Pause tells that an operator has paused a lane, or resumed it. What runs goes on; the lane's turn is ended when it
+// comes, because a paused lane has none. It may be told late: the look after the end asks the store itself.
+func (h *Holder) Pause(lane string, on bool) {
+	q := h.queueOf(lane)
+	switch {
+	case q == nil:
+	case on:
+		q.paused[lane] = true
+	default:
+		delete(q.paused, lane)
+	}
+}
+
+// PauseQueue tells that an operator has paused a whole queue, or resumed it: its turns stay where they are, and what has
+// not started is given back.
+func (h *Holder) PauseQueue(name string, on bool) {
+	if q := h.queue(name); q != nil {
+		q.halt = on
+		h.drains()
+	}
+}
+
+// Paused is the number of lanes of a queue that are paused one by one.
+func (h *Holder) Paused(name string) int {
+	if q := h.queue(name); q != nil {
+		return len(q.paused)
+	}
+	return 0
+}
+
+// LanePaused says whether a lane is paused as far as the holder was told.
+func (h *Holder) LanePaused(lane string) bool {
+	q := h.queueOf(lane)
+	return q != nil && q.paused[lane]
+}
+
+// Cancel ends these jobs of a lane as far as they are in hand. It returns for each what was done: Now for the one that
+// runs and is being ended, Noted for one that will not be started in these hands. For a lane that is not in hand it
+// returns nil.
+func (h *Holder) Cancel(lane string, jobs []uint64) map[uint64]CancelState {
+	l := h.lanes[lane]
+	if l == nil {
+		return nil
+	}
+	states := make(map[uint64]CancelState, len(jobs))
+	for _, seq := range jobs {
+		states[seq] = CancelNoted
+		if l.s.Busy() && l.s.Job() == seq {
+			states[seq] = CancelNow
+		}
+	}
+	h.Lane(lane, Cancel{Jobs: jobs})
+	return states
+}
+
+// CancelState is what Cancel did about a job.
+type CancelState uint8
+
+// The states of a cancelled job.
+const (
+	// CancelNoted: it will not be started in these hands.
+	CancelNoted CancelState = iota
+	// CancelNow: it runs, and is being ended.
+	CancelNow
+)
+
+func (h *Holder) queueOf(lane string) *queue {
+	for i := range len(lane) {
+		if lane[i] == '.' {
+			return h.queue(lane[:i])
+		}
+	}
+	return nil
+}
