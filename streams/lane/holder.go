@@ -83,6 +83,8 @@ type queue struct {
 
 	othersWait bool // the server had more turns at the last delivery
 	waitingAt  time.Duration
+
+	preference
 }
 
 // Queue is one queue that a holder serves.
@@ -93,6 +95,9 @@ type Queue struct {
 	Created int64
 	// Backoff is the queue's delay after a failed attempt.
 	Backoff func(attempt int) time.Duration
+	// Weight is the queue's share of the starts while several queues have turns waiting; all have one, or none. With 0
+	// the order of the queues decides.
+	Weight int
 }
 
 // NewHolder is a holder without a session; the first Tick begins one, under an id from newID. The queues are in order
@@ -105,6 +110,7 @@ func NewHolder(queues []Queue, newID func() string, random func() float64) *Hold
 		}
 		h.queues = append(h.queues, &queue{
 			name: q.Name, pulls: map[Op]int{}, paused: map[string]bool{},
+			preference: preference{weight: q.Weight},
 			view: View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead},
 		})
 	}
@@ -221,16 +227,10 @@ func (h *Holder) Lane(lane string, e Event) {
 }
 
 func (h *Holder) step(l *held, e Event) {
-	slot := l.s.slot
+	slot, busy := l.s.slot, l.s.Busy()
 	l.q.view.Paused = l.q.paused[l.name]
 	l.s, h.actions = Next(l.s, e, &l.q.view, h.actions[:0])
-	if l.s.slot != slot {
-		if slot {
-			h.used--
-		} else {
-			h.used++
-		}
-	}
+	h.occupied(l, slot, busy)
 	for _, a := range h.actions {
 		switch a.(type) {
 		case Drop:
