@@ -111,7 +111,7 @@ func NewHolder(queues []Queue, newID func() string, random func() float64) *Hold
 		h.queues = append(h.queues, &queue{
 			name: q.Name, pulls: map[Op]int{}, paused: map[string]bool{},
 			preference: preference{weight: q.Weight},
-			view: View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead},
+			view:       View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead},
 		})
 	}
 	return h
