@@ -155,7 +155,11 @@ func claimState(value []byte) lane.Standing {
 
 func (i *Info) readLanes(ctx context.Context, js jetstream.JetStream, q subjects.Queue) error {
 	return Scan(ctx, js, "KV_"+q.LanesBucket(), ScanOptions{}, func(m Message) bool {
-		if subjects.Get(m.Header, "KV-Operation") == "" && subjects.Get(m.Header, "Nats-Marker-Reason") == "" {
+		switch {
+		case pauseEnded(m.Header):
+		case isPausedQueue(q, m.Subject):
+			i.Paused = true
+		default:
 			i.PausedLanes++
 		}
 		return true

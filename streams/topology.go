@@ -115,6 +115,8 @@ func (p Policy) parts(q subjects.Queue) []part {
 		}},
 	}
 	lanes := part{cfg: bucket(q.LanesBucket(), "seriatim: paused lanes of "+string(q), storage, p.Replicas)}
+	lanes.cfg.AllowMsgTTL = true
+	lanes.cfg.SubjectDeleteMarkerTTL = time.Hour // watchers see a bounded pause end
 	workers := part{
 		// On disk whatever the queue says: it serves other queues too.
 		cfg:    bucket(subjects.WorkersBucket, "seriatim: workers and their heartbeats", jetstream.FileStorage, p.Replicas),
