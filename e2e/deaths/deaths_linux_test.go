@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/record"
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/internal/proctest"
@@ -71,12 +72,18 @@ func TestScenario02KillTheGroupOfTheTop(t *testing.T) {
 // The successor of a dead engine gives back what that one held, and does not wait for any lease.
 func TestScenario03KillTheEngine(t *testing.T) {
 	s := newScene(t, "--max-lost", "0")
-	h := s.host("a", atOnce).Start()
+	h := s.host("a", atOnce)
+	h.Timeout = 100 * time.Millisecond
+	h.Start()
 	release := s.jobs(atOnce)
 	s.startsOn("a", atOnce, 0)
 	var died, again []time.Duration
-	n := rounds(t, 3)
-	for range n {
+	n, lives := rounds(t, 3), 1
+	for i := range n {
+		if i > 0 && i%4 == 0 { // five deaths within a minute are too many for one life
+			s.restart(h)
+			lives++
+		}
 		trees := s.tree(h, atOnce)
 		at, since := record.Now(), time.Now()
 		if err := syscall.Kill(engineOf(t, h), syscall.SIGKILL); err != nil {
@@ -86,18 +93,72 @@ func TestScenario03KillTheEngine(t *testing.T) {
 		starts := s.startsOn("a", atOnce, at)
 		again = append(again, time.Duration(starts[atOnce-1].T-at))
 		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
-		if n > 4 {
-			time.Sleep(16 * time.Second) // five deaths within a minute are too many
-		}
 	}
+	s.neverHeldUp(h)
 	report(t, "from the kill until all processes of its jobs are dead", died)
-	report(t, "from the kill until its jobs run again on the same worker", again)
+	report(t, "from the kill until its jobs run again on the same worker, with its guardian's backoff", again)
 	release()
 	s.AwaitFinished(atOnce, rig.Bound)
 	s.AwaitEmpty(rig.Bound)
-	if rep := s.Check(); rep.Runs != atOnce*(n+1) {
-		t.Errorf("%d runs in %d rounds", rep.Runs, n)
+	if rep := s.Check(); rep.Runs != atOnce*(n+lives) {
+		t.Errorf("%d runs in %d rounds and %d lives", rep.Runs, n, lives)
 	}
+}
+
+// An engine that crashes once, as one does: not again and again, so that its guardian does not wait before the next one.
+func TestEngineCrash(t *testing.T) {
+	s := newScene(t, "--max-lost", "0")
+	h := s.host("a", atOnce)
+	h.Timeout = 100 * time.Millisecond
+	h.Start()
+	release := s.jobs(atOnce)
+	s.startsOn("a", atOnce, 0)
+	var again []time.Duration
+	n := rounds(t, 3)
+	for i := range n {
+		if i > 0 {
+			s.restart(h)
+		}
+		trees := s.tree(h, atOnce)
+		at, since := record.Now(), time.Now()
+		if err := syscall.Kill(engineOf(t, h), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		proctest.AwaitDead(t, trees, since)
+		starts := s.startsOn("a", atOnce, at)
+		again = append(again, time.Duration(starts[atOnce-1].T-at))
+		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
+	}
+	report(t, "from the crash of the engine until its jobs run again", again)
+	release()
+	s.AwaitFinished(atOnce, rig.Bound)
+	s.AwaitEmpty(rig.Bound)
+	s.Check()
+}
+
+// neverHeldUp fails when an engine took the session of one before it, which is dead, for another worker's.
+func (s *scene) neverHeldUp(h *rig.Host) {
+	s.t.Helper()
+	const message = "a worker with this id was alive a moment ago; waiting to see whether it still is"
+	held, err := fleet.Said(h.Proc.Log, func(l fleet.LogLine) bool { return l.Message == message })
+	if err != nil || held {
+		s.t.Errorf("an engine waited for the lease of one before it: %v, %v", held, err)
+	}
+}
+
+// restart ends a workerd in order while its jobs run, starts it again, and waits for them.
+func (s *scene) restart(h *rig.Host) {
+	s.t.Helper()
+	s.neverHeldUp(h)
+	trees := s.tree(h, atOnce)
+	at := record.Now()
+	h.Stop()
+	if left := proctest.Living(trees); left != "" {
+		s.t.Errorf("%s outlived a stop", left)
+	}
+	h.Start()
+	s.startsOn(h.Name, atOnce, at)
+	s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
 }
 
 func TestScenario04KillBoth(t *testing.T) {

@@ -42,7 +42,13 @@ type scene struct {
 	starts []record.Event
 }
 
+// newScene lets the test run beside others, because most of its time is waiting; but not when rounds are asked for, whose
+// times are to be looked at.
 func newScene(t *testing.T, flags ...string) *scene {
+	t.Helper()
+	if os.Getenv("SERIATIM_ROUNDS") == "" {
+		t.Parallel()
+	}
 	s := &scene{Rig: rig.New(t, flags...), t: t}
 	s.Tail.On = func(e record.Event) {
 		if e.What == record.Start {

@@ -1,9 +1,6 @@
 package deaths
 
 import (
-	"fmt"
-	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,7 +9,6 @@ import (
 	"github.com/seriatim/seriatim/e2e/record"
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/internal/proctest"
-	"github.com/seriatim/seriatim/lifecycle"
 )
 
 // A stop without NATS is bounded, and what could not be handed back is run by another worker after the lease.
@@ -139,6 +135,7 @@ func TestScenario17AStoppedEngine(t *testing.T) {
 	s.Import(list...)
 	s.startsOn("", 2*entities, 0)
 	var fenced []time.Duration
+	taken := 0
 	for i := range n {
 		h := hosts[i%2]
 		from := record.Now()
@@ -156,33 +153,32 @@ func TestScenario17AStoppedEngine(t *testing.T) {
 		time.Sleep(2*lease - time.Since(since))
 		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
 		s.startsOn(h.Name, 3, record.Now()) // the next engine works
+		taken += s.takenFrom(h.Name, at)
+	}
+	if taken == 0 {
+		t.Error("nobody took over a lane of an engine that was stopped")
 	}
 	report(t, "from the stop of the engine until it was killed", fenced)
 	s.AwaitEmpty(10 * time.Minute)
 	rep := s.Check()
-	t.Logf("%d runs of %d jobs in %d rounds: %d overlaps, %d times the fence had not grown, %d run again", rep.Runs, rep.Jobs, n, rep.Overlaps, rep.FenceNotGrown, rep.Again)
+	t.Logf("%d runs of %d jobs in %d rounds, %d lanes taken over by another worker: %d overlaps, %d times the fence had not grown, %d run again",
+		rep.Runs, rep.Jobs, n, taken, rep.Overlaps, rep.FenceNotGrown, rep.Again)
 }
 
-// What the two processes need while there is nothing to do.
-func TestMemoryOfAnIdleWorkerd(t *testing.T) {
-	s := newScene(t)
-	h := s.Host("a", s.SleepExec(2)).Start()
-	engine := engineOf(t, h)
-	time.Sleep(2 * time.Second)
-	t.Logf("resident: guardian %.1f MB, engine %.1f MB", float64(lifecycle.RSS(h.Proc.PID()))/1e6, float64(lifecycle.RSS(engine))/1e6)
-	report := func(name string, pid int) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			for _, field := range []string{"Rss:", "Pss:", "Private_Dirty:", "Anonymous:"} {
-				if strings.HasPrefix(line, field) {
-					t.Logf("%s: %s", name, strings.Join(strings.Fields(line), " "))
-				}
-			}
+// takenFrom counts the entities that a worker ran last before at, and another one next.
+func (s *scene) takenFrom(worker string, at int64) (n int) {
+	last := map[string]string{}
+	for _, e := range s.starts {
+		before, seen := last[e.Entity]
+		switch {
+		case e.T <= at:
+			last[e.Entity] = e.Worker
+		case seen && before == worker && e.Worker != worker:
+			n++
+			delete(last, e.Entity)
+		default:
+			delete(last, e.Entity)
 		}
 	}
-	report("guardian", h.Proc.PID())
-	report("engine", engine)
+	return n
 }

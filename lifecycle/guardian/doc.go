@@ -62,6 +62,9 @@ const (
 type Held struct {
 	Session string     `json:"session"`
 	Lanes   []HeldLane `json:"lanes,omitempty"`
+	// Former are sessions of engines before this one that may still look alive, because one died before it had said their
+	// farewell.
+	Former []string `json:"former,omitempty"`
 }
 
 // HeldLane is a lane of which a job runs.

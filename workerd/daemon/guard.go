@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -115,8 +116,9 @@ func (d *daemon) note() func(engine.Held) {
 	if d.link == nil {
 		return nil
 	}
+	former := d.gone()
 	return func(h engine.Held) {
-		held := guardian.Held{Session: h.Session, Lanes: make([]guardian.HeldLane, 0, len(h.Lanes))}
+		held := guardian.Held{Session: h.Session, Lanes: make([]guardian.HeldLane, 0, len(h.Lanes)), Former: former}
 		for _, l := range h.Lanes {
 			held.Lanes = append(held.Lanes, guardian.HeldLane(l))
 		}
@@ -124,12 +126,18 @@ func (d *daemon) note() func(engine.Held) {
 	}
 }
 
-// gone is the session of a former engine under this guardian, which may still look alive.
+// mostFormer bounds how many former sessions are remembered. A guardian gives up after fewer deaths in a minute.
+const mostFormer = 16
+
+// gone are the sessions of former engines under this guardian, the eldest first. They may still look alive: the last one
+// because it crashed, those before it because their successor crashed before it had said their farewell.
 func (d *daemon) gone() []string {
-	if h, _, ok := d.link.Predecessor(); ok {
-		return []string{h.Session}
+	h, _, ok := d.link.Predecessor()
+	if !ok {
+		return nil
 	}
-	return nil
+	all := append(slices.Clone(h.Former), h.Session)
+	return all[max(0, len(all)-mostFormer):]
 }
 
 // predecessor is what a former engine under this guardian held.
