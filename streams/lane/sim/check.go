@@ -22,6 +22,8 @@ func (w *world) checkStart(p *process, a lane.Start) {
 		w.violate(e, "twice: job %d starts on %s, its delete was confirmed", j.seq, p.n.name())
 	case len(j.letters) > 0:
 		w.violate(e, "twice: job %d starts on %s, its dead letter is stored", j.seq, p.n.name())
+	case j.passed > 0:
+		w.violate(e, "twice: job %d starts on %s, it is in the schedule", j.seq, p.n.name())
 	case j.kind == invalid:
 		w.violate(e, "job %d starts and cannot be used", j.seq)
 	case j.last != nil && j.last.told && j.last.outcome == lane.CauseDone && j.last.stands():
@@ -29,6 +31,7 @@ func (w *world) checkStart(p *process, a lane.Start) {
 	case j.kind == poison && w.p.Config.MaxLost > 0 && j.starts >= w.p.Config.MaxLost+poisonSlack:
 		w.violate(e, "poison: job %d starts for the %dth time", j.seq, j.starts+1)
 	}
+	w.checkPaused(p)
 }
 
 // poisonSlack is for starts of a poison that its holder did not live to be counted for: interrupted ones, and the first
@@ -43,6 +46,10 @@ func (w *world) checkDelete(e *entity, j *job) {
 	switch {
 	case len(j.letters) > 0:
 		w.stats.Dead++
+	case j.passed > 0:
+		w.stats.Passed++
+	case j.cancelled:
+		w.stats.Cancelled++
 	case j.wellEnded:
 		w.stats.Done++
 	default:
@@ -71,6 +78,9 @@ func (w *world) confirmed(e *entity, seq uint64) {
 
 // checkClaim counts what claims tell.
 func (w *world) checkClaim(c *claim, a lane.WriteClaim) {
+	if a.Record.State == lane.Halted {
+		w.stats.Halted++
+	}
 	if c.seq == 0 || c.record.Job != a.Record.Job {
 		return
 	}
@@ -85,7 +95,7 @@ func (w *world) checkClaim(c *claim, a lane.WriteClaim) {
 // checkStill finds lanes with work that nobody works on.
 func (w *world) checkStill() {
 	for _, e := range w.lanes {
-		if len(e.jobs) > 0 && len(e.running) == 0 && w.now-e.stillAt > w.p.WaitBound {
+		if len(e.jobs) > 0 && len(e.running) == 0 && !e.paused && w.now-e.stillAt > w.p.WaitBound {
 			w.violate(e, "left behind: job %d has waited since %v and nobody runs the lane", e.jobs[0].seq, e.stillAt)
 		}
 	}

@@ -18,6 +18,9 @@ func describe(r lane.Record) string {
 	if r.Dying {
 		s += " dying"
 	}
+	if r.Passing {
+		s += " passing"
+	}
 	return s
 }
 
@@ -39,6 +42,10 @@ func describeAction(a lane.Action) string {
 		return fmt.Sprintf("Start job %d under %d, attempt %d", a.Head.Seq, a.Fence, a.Attempt)
 	case lane.MoveDead:
 		return fmt.Sprintf("MoveDead %d job %d: %s", a.Op, a.Head.Seq, describe(a.Record))
+	case lane.MoveLater:
+		return fmt.Sprintf("MoveLater %d job %d: %s", a.Op, a.Head.Seq, describe(a.Record))
+	case lane.Report:
+		return fmt.Sprintf("Report job %d: %s", a.Head.Seq, a.End)
 	case lane.EndTurn:
 		return fmt.Sprintf("EndTurn %d turn %d", a.Op, a.Turn.Seq)
 	case lane.NakTurn:

@@ -8,7 +8,8 @@
 // and the dead letters. Replicated, readers that do not ask the leader see the past. The network between each holder
 // and the server delays, loses and keeps back each message by itself, so that a delete may arrive long after its sender
 // is gone, but at most Profile.LateMax after it was sent. Holders are paused, killed, stopped and cut off. Jobs end in
-// every way there is, and some take their holder down each time.
+// every way there is, and some take their holder down each time. Operators pause and resume lanes, cancel jobs and
+// release lanes that a dead job has halted; failed jobs pass through the schedule to the end of their lane.
 //
 // # What is assumed
 //
@@ -19,8 +20,9 @@
 //
 // At each step: no two processes of one entity; a job starts only when no earlier one of its lane is left; fences grow;
 // a job whose delete was confirmed, or that ended well in a session that still stands, does not start again; a job is
-// deleted only when it ended well or its dead letter is stored; one dead letter a job within the window; a job that
-// takes its holders down is dead after a bounded number of starts. At the end, when faults have stopped: every lane is
+// deleted only when it ended well, was cancelled, or stands in the dead letters or the schedule; one dead letter and one
+// place in the schedule a job within the window; a job that takes its holders down is dead after a bounded number of
+// starts; a paused lane starts nothing once its holders had time to hear of it. At the end, when faults have stopped: every lane is
 // empty in bounded time. See check.go.
 //
 // # On failure

@@ -190,17 +190,24 @@ func (w *world) heal() {
 			}
 		}
 	}
+	for _, e := range w.lanes {
+		if e.paused {
+			w.resume(e)
+		}
+	}
 	w.in(w.p.Bound, w.checkEnd)
 	w.watchEmpty()
 }
 
 // watchEmpty ends the history as soon as nothing is left to do.
 func (w *world) watchEmpty() {
+	left := w.waiting > 0
 	for _, e := range w.lanes {
-		if len(e.jobs) > 0 {
-			w.in(500*time.Millisecond, w.watchEmpty)
-			return
-		}
+		left = left || len(e.jobs) > 0
+	}
+	if left {
+		w.in(500*time.Millisecond, w.watchEmpty)
+		return
 	}
 	w.ended = true
 }

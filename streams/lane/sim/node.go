@@ -18,6 +18,7 @@ type node struct {
 	h        *lane.Holder
 	zero     time.Duration // of its clock
 
+	bornAt      time.Duration // its present life
 	pausedUntil time.Duration
 	inbox       []func() // what came while it was paused
 	// The node gets nothing until jamUntil, and is cut off altogether from cutFrom to cutUntil.
@@ -45,6 +46,8 @@ func (n *node) start() {
 	n.h.Capacity(w.p.Slots)
 	w.note(nil, n.name(), "starts, life %d", n.gen)
 	w.showAll(n)
+	n.bornAt = w.now
+	n.learnPauses()
 	n.inherit()
 	gen := n.gen
 	n.tick(gen)
@@ -206,7 +209,7 @@ func (n *node) action(e *entity, a lane.Action) {
 				return nil
 			}
 			c := w.current(e)
-			return lane.RecordRead{Op: a.Op, Found: c.seq != 0, Record: c.record}
+			return lane.RecordRead{Op: a.Op, Found: c.seq != 0, Record: c.record, Paused: e.paused}
 		})
 	case lane.WriteClaim:
 		n.writeClaim(e, a, ask)
@@ -227,6 +230,12 @@ func (n *node) action(e *entity, a lane.Action) {
 		j := a.Head.Payload.(*job)
 		ask(a.Op, func() any {
 			w.server.move(e, j, a.Record, a.Move)
+			return lane.Moved{Op: a.Op}
+		})
+	case lane.MoveLater:
+		j := a.Head.Payload.(*job)
+		ask(a.Op, func() any {
+			w.server.moveLater(e, j, a.Record)
 			return lane.Moved{Op: a.Op}
 		})
 	case lane.EndTurn:
@@ -258,7 +267,7 @@ func (n *node) headOf(j *job, more bool) lane.Head {
 	if j == nil {
 		return lane.Head{}
 	}
-	h := lane.Head{Found: true, Seq: j.seq, More: more, Payload: j}
+	h := lane.Head{Found: true, Seq: j.seq, More: more, Counts: j.counts, Payload: j}
 	switch j.kind {
 	case invalid:
 		h.Invalid = "header Job-Timeout: no duration"

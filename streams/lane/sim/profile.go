@@ -78,6 +78,10 @@ type Profile struct {
 	// PurgeEvery removes a turn behind everybody's back.
 	PurgeEvery time.Duration
 
+	// PauseLaneEvery pauses a lane, or resumes one that is paused. CancelEvery cancels one of the first jobs of a lane.
+	// ReleaseEvery has an operator release a halted lane; it goes on when the faults have stopped.
+	PauseLaneEvery, CancelEvery, ReleaseEvery time.Duration
+
 	// AuditAfter and SweepEvery are the product's: a look at each old job, and at every lane.
 	AuditAfter, SweepEvery time.Duration
 }

@@ -205,11 +205,50 @@ func Stops() Profile {
 	return p
 }
 
+// Operated has operators pause lanes, cancel jobs and release lanes that a dead job has halted, beside everything else.
+func Operated() Profile {
+	p := Rough()
+	p.Name = "operated"
+	p.Config.Halt = true
+	p.Fail, p.Fatal, p.Poison = .15, .05, .004
+	p.PauseLaneEvery, p.CancelEvery, p.ReleaseEvery = 5*time.Second, 3*time.Second, time.Second
+	return p
+}
+
+// Passing lets failed jobs pass through the schedule to the end of their lane, beside everything else.
+func Passing() Profile {
+	p := Rough()
+	p.Name = "passing"
+	p.Config.Pass = true
+	p.Fail, p.Fatal, p.Crash = .3, .02, .05
+	p.PauseLaneEvery, p.CancelEvery = 20*time.Second, 10*time.Second
+	return p
+}
+
+// OperatedReplicated is Operated on three servers.
+func OperatedReplicated() Profile {
+	p := Replicated()
+	q := Operated()
+	p.Name = "operated-replicated"
+	p.Config.Halt = true
+	p.Fail, p.Fatal, p.Poison = q.Fail, q.Fatal, q.Poison
+	p.PauseLaneEvery, p.CancelEvery, p.ReleaseEvery = q.PauseLaneEvery, q.CancelEvery, q.ReleaseEvery
+	return p
+}
+
+// PausedLanes has nothing go wrong but pauses that come and go: a lane that is resumed runs at once.
+func PausedLanes() Profile {
+	p := base("paused-lanes")
+	p.PauseLaneEvery, p.CancelEvery, p.WaitBound = 700*time.Millisecond, time.Second, 4*time.Second
+	return p
+}
+
 // Profiles are all of them: every one must pass with all rules on.
 func Profiles() []Profile {
 	return []Profile{
 		Rough(), Replicated(), ShortLease(), Sniped(), Copyless(), Purged(), LateDeletes(), SlowAnswers(), SlowWatch(), Goodbyes(),
 		Pauses(), ClaimsAway(), Blackouts(), Heirs(), Elections(), LongJobs(), Poisons(), Losses(), Stops(),
+		Operated(), OperatedReplicated(), Passing(), PausedLanes(),
 	}
 }
 

@@ -13,10 +13,14 @@ type job struct {
 	kind      kind
 	published time.Duration
 
-	gone    bool // not in JOBS any more
-	goneAt  time.Duration
-	letters []time.Duration // dead letters stored
-	moveIDs []moveID
+	gone      bool // not in JOBS any more
+	goneAt    time.Duration
+	letters   []time.Duration // dead letters stored
+	moveIDs   []moveID
+	passed    int // times that it was stored in the schedule, and when last
+	passedAt  time.Duration
+	cancelled bool        // an operator wants it gone
+	counts    lane.Counts // that it brought along from an earlier place
 
 	// For the checks.
 	starts    int
@@ -47,6 +51,9 @@ type entity struct {
 	past  []*job // lately removed, for readers that see the past
 	turn  *turn
 	claim claim
+
+	paused   bool
+	pausedAt time.Duration
 
 	running []*process
 	fence   uint64 // the last one that was started under
@@ -82,7 +89,7 @@ func (w *world) publish() {
 }
 
 // publishOn stores a job for e. Its copy comes at once, or soon, unless the profile has other plans.
-func (w *world) publishOn(e *entity, atOnce bool) {
+func (w *world) publishOn(e *entity, atOnce bool) *job {
 	s := &w.server
 	s.jobSeq++
 	j := &job{seq: s.jobSeq, lane: e, published: w.now}
@@ -105,10 +112,10 @@ func (w *world) publishOn(e *entity, atOnce bool) {
 	switch {
 	case atOnce:
 		w.turns.publish(e, j.seq, "copy")
-		return
+		return j
 	case w.chance(w.p.CopyLost):
 		w.note(e, "JOBS", "the copy of %d is lost", j.seq)
-		return
+		return j
 	case w.chance(w.p.CopyLate):
 		delay += w.upTo(w.p.CopyLateMax)
 	}
@@ -118,6 +125,7 @@ func (w *world) publishOn(e *entity, atOnce bool) {
 			w.turns.publish(e, j.seq, "copy")
 		}
 	})
+	return j
 }
 
 // head is what a read shows. A follower, or a leader that was made lately, shows the past.
@@ -179,17 +187,23 @@ const moveWindow = 2 * time.Minute
 
 // move stores a dead letter, unless its id was used within the window.
 func (s *server) move(e *entity, j *job, r lane.Record, withID bool) {
-	if withID {
-		for _, id := range j.moveIDs {
-			if id.attempt == r.Attempt && s.w.now-id.at < moveWindow {
-				return
-			}
-		}
-		j.moveIDs = append(j.moveIDs, moveID{r.Attempt, s.w.now})
+	if withID && j.movedBefore(s.w, r.Attempt) {
+		return
 	}
 	s.w.checkLetter(e, j, r)
 	j.letters = append(j.letters, s.w.now)
 	s.w.note(e, "DEAD", "dead letter of %d, attempt %d: %s", j.seq, r.Attempt, r.Cause)
+}
+
+// movedBefore says that a move of the job has this id already; else it takes the id.
+func (j *job) movedBefore(w *world, attempt int) bool {
+	for _, id := range j.moveIDs {
+		if id.attempt == attempt && w.now-id.at < moveWindow {
+			return true
+		}
+	}
+	j.moveIDs = append(j.moveIDs, moveID{attempt, w.now})
+	return false
 }
 
 // restart kills the server: requests on their way are lost, what is stored is not, and deliveries are forgotten.

@@ -76,7 +76,7 @@ func (w *world) sweep(why string) {
 	w.note(nil, n.name(), "sweeps: %s", why)
 	n.do(func() {
 		for _, e := range w.lanes {
-			if len(e.jobs) > 0 && (e.claim.seq == 0 || e.claim.record.State != lane.Halted) {
+			if len(e.jobs) > 0 && !e.paused && (e.claim.seq == 0 || e.claim.record.State != lane.Halted) {
 				n.h.Visit(e.name, lane.Visit{Publish: true})
 			}
 		}

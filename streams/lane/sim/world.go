@@ -14,6 +14,7 @@ type Stats struct {
 	Published, Starts, Done, Dead         int
 	Steals, Sessions, Declared, Reclaimed int
 	Pauses, Kills, Stops, Cuts, Restarts  int
+	Passed, Cancelled, Halted             int
 }
 
 // Add sums.
@@ -33,6 +34,9 @@ func (s *Stats) Add(o Stats) {
 	s.Stops += o.Stops
 	s.Cuts += o.Cuts
 	s.Restarts += o.Restarts
+	s.Passed += o.Passed
+	s.Cancelled += o.Cancelled
+	s.Halted += o.Halted
 }
 
 // Violation is a broken invariant, with what is needed to see it again.
@@ -69,6 +73,7 @@ type world struct {
 	server server
 	turns  turns
 	workers
+	waiting int // jobs in the schedule
 
 	stats Stats
 	found *Violation
@@ -120,6 +125,7 @@ func (w *world) begin() {
 	}
 	w.plan(w.p.Every, w.publish)
 	w.startFaults()
+	w.startOperators()
 	w.startUpkeep()
 	w.in(w.p.Span, w.heal)
 }
