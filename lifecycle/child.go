@@ -201,6 +201,9 @@ func (p *childPool) finish(c *child) error {
 	p.mu.Unlock()
 	for _, cl := range calls {
 		r := cl.lost(reason, ours, exit, read)
+		if r.Cause != NotStarted {
+			cl.evidence(&r)
+		}
 		r.GroupEmpty = empty
 		cl.done <- r
 	}

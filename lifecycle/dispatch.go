@@ -20,6 +20,9 @@ type call struct {
 	at      int64         // where its frame begins in the child's stream
 	verdict Cause         // set when this very job is being ended
 	why     string
+	started time.Time
+	logFrom int64 // where the child's log was then
+	shared  bool  // the child had other jobs meanwhile
 	grown   int64 // its share, in bytes, of what the child grew while it ran
 }
 
@@ -64,6 +67,12 @@ func (p *childPool) freest() (best *child) {
 func (p *childPool) place(cl *call, c *child) {
 	cl.child = c
 	c.calls[cl.run], c.given = cl, true
+	cl.started, cl.logFrom = time.Now(), c.logs.tail.position()
+	if len(c.calls) > 1 {
+		for _, other := range c.calls {
+			other.shared = true
+		}
+	}
 	j := &cl.job
 	cl.at = c.out.job(&frames.Job{
 		Run: cl.run, Queue: j.Queue, Entity: j.Entity, Kind: j.Kind, ID: j.ID, Seq: j.Seq, Fence: j.Fence,
@@ -231,6 +240,7 @@ func (p *childPool) answer(c *child, a frames.Answer) {
 
 // over delivers a job's result and gives its slot to the next.
 func (p *childPool) over(c *child, a frames.Answer) {
+	c.logs.settle() // what it printed before it answered, and nothing of the next job
 	p.mu.Lock()
 	cl := c.calls[a.Run]
 	if cl == nil {
@@ -240,6 +250,7 @@ func (p *childPool) over(c *child, a frames.Answer) {
 	}
 	delete(c.calls, a.Run)
 	r := cl.result(a)
+	cl.evidence(&r)
 	c.served++
 	if why := c.isWorn(); why != nil {
 		select {
@@ -254,6 +265,12 @@ func (p *childPool) over(c *child, a frames.Answer) {
 	p.mu.Unlock()
 	cl.done <- r
 	p.guard.jobEnded()
+}
+
+// evidence adds when the job ran and what was printed meanwhile. The log's readers have settled.
+func (cl *call) evidence(r *Result) {
+	r.StartedAt, r.Took = cl.started, time.Since(cl.started)
+	r.Log, r.LogShared = cl.child.logs.tail.since(cl.logFrom), cl.shared
 }
 
 // result is what an answer means. What a job says about itself counts, except that a failure after we began to end it

@@ -186,6 +186,7 @@ func (p *execPool) run(ctx context.Context, j *Job) (Result, *group) {
 		p.event(Event{Kind: EventStartFailed, Err: err})
 		return notStarted(err.Error()), nil
 	}
+	started := time.Now()
 	p.mu.Lock()
 	run := newExecRun(g)
 	p.running[g] = run
@@ -200,7 +201,9 @@ func (p *execPool) run(ctx context.Context, j *Job) (Result, *group) {
 	if exit := g.exitError(""); verdict == 0 && exit != nil && exit.Signal == int(syscall.SIGKILL) && p.guard.kernelKilled() {
 		verdict, why = Memory, (&MemoryError{}).Error()
 	}
-	return execResult(g, verdict, why, last), g
+	r := execResult(g, verdict, why, last)
+	r.Log, r.StartedAt, r.Took = output.tail.since(0), started, time.Since(started)
+	return r, g
 }
 
 // launch starts the process with its pipes. Standard input is written beside the job: it may never read.

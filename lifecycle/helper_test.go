@@ -175,6 +175,10 @@ func actOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 		fmt.Println("{\"done\":1}\n\x00garbage\xff")
 		fmt.Println("{\"fail\":1}")
 		answers.done(j, "quiet")
+	case "print":
+		fmt.Print(string(j.Body))
+		fmt.Fprint(os.Stderr, string(j.Body))
+		answers.done(j, "")
 	case "hang up 4":
 		_ = answers.f.Close()
 		time.Sleep(time.Hour)

@@ -97,6 +97,13 @@ type Result struct {
 	RetryIn time.Duration
 	// Body is the result that a child sent with `done`.
 	Body []byte
+	// Log is the end of what the job printed on both streams, at most MaxLog bytes of valid UTF-8. Of a child with
+	// frames it is what the child printed while it had the job; LogShared says that it had other jobs meanwhile.
+	Log       string
+	LogShared bool
+	// StartedAt is when a process got the job, zero when none did, and Took how long it had it.
+	StartedAt time.Time
+	Took      time.Duration
 	// GroupEmpty is false when it could not be shown that the job's processes are gone: then nothing may be given back.
 	GroupEmpty bool
 }

@@ -3,10 +3,11 @@ package lifecycle
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
-	"io"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,7 @@ type logs struct {
 	out, err *source
 	done     sync.WaitGroup
 	last     string // of the error stream; read after finish
+	tail     tail
 }
 
 // lineBuffers are kept for the next process: an exec pool starts many.
@@ -24,9 +26,25 @@ var lineBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, Ma
 // readLogs starts reading. The line's Stream and Text are filled in for each line.
 func readLogs(out, err *source, line LogLine, log func(LogLine)) *logs {
 	l := &logs{out: out, err: err}
-	l.done.Go(func() { readLines(out, "stdout", line, log) })
-	l.done.Go(func() { l.last = readLines(err, "stderr", line, log) })
+	out.meter, err.meter = &meter{}, &meter{}
+	l.done.Go(func() { l.readLines(out, "stdout", line, log) })
+	l.done.Go(func() { l.last = l.readLines(err, "stderr", line, log) })
 	return l
+}
+
+// settleBound is for a log that does not take lines: an answer must not wait for it.
+const settleBound = 100 * time.Millisecond
+
+// settle waits until what the process has printed by now is in the tail.
+func (l *logs) settle() {
+	out, err := l.out.meter.look(l.out.f), l.err.meter.look(l.err.f)
+	if l.out.meter.has(out) && l.err.meter.has(err) {
+		return
+	}
+	bound, cancel := context.WithTimeout(context.Background(), settleBound)
+	defer cancel()
+	l.out.meter.wait(out, bound.Done())
+	l.err.meter.wait(err, bound.Done())
 }
 
 // finish is called when the group is gone: it takes what is still in the pipes, closes them and returns the last line
@@ -41,11 +59,12 @@ func (l *logs) finish() string {
 }
 
 // readLines hands on every line and returns the last one that is not blank, shortened to MaxError.
-func readLines(from io.Reader, stream string, line LogLine, log func(LogLine)) (last string) {
+func (l *logs) readLines(from *source, stream string, line LogLine, log func(LogLine)) (last string) {
 	br := lineBuffers.Get().(*bufio.Reader)
 	defer lineBuffers.Put(br)
 	br.Reset(from)
 	defer br.Reset(nil)
+	defer from.meter.caughtUp()
 	line.Stream = stream
 	goesOn := false // the next piece belongs to a line that began before
 	for {
@@ -56,6 +75,7 @@ func readLines(from io.Reader, stream string, line LogLine, log func(LogLine)) (
 				last = shorten(text)
 			}
 			log(line)
+			l.tail.add(piece)
 		}
 		goesOn = errors.Is(err, bufio.ErrBufferFull)
 		if err != nil && !goesOn {

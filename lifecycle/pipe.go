@@ -15,6 +15,7 @@ type source struct {
 	f        *os.File
 	draining bool
 	left     int
+	meter    *meter // nil when nobody waits for what is read
 }
 
 // drainMost bounds what is read after finish, against a stranger that goes on writing. No pipe of an ordinary user
@@ -23,7 +24,7 @@ const drainMost = 1 << 20
 
 func (s *source) Read(p []byte) (int, error) {
 	if !s.draining {
-		n, err := s.f.Read(p)
+		n, err := s.await(p)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -38,6 +39,29 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.readNow(p)
 	s.left -= n
 	if n == 0 && (err == nil || errors.Is(err, syscall.EAGAIN)) {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// await reads once, as soon as there is something. Who reads again has dealt with what it got before.
+func (s *source) await(p []byte) (n int, err error) {
+	if s.meter == nil {
+		return s.f.Read(p)
+	}
+	s.meter.caughtUp()
+	raw, err := s.f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rawErr := raw.Read(func(fd uintptr) bool {
+		n, err = s.meter.read(fd, p)
+		return !errors.Is(err, syscall.EAGAIN)
+	})
+	switch {
+	case rawErr != nil:
+		return 0, rawErr
+	case n == 0 && err == nil:
 		return 0, io.EOF
 	}
 	return n, err

@@ -100,7 +100,7 @@ func TestPolicyEqual(t *testing.T) {
 	} {
 		q := p
 		change(&q)
-		if p.Equal(q) || !q.Equal(q) {
+		if p.Equal(q) || q.Equal(p) {
 			t.Errorf("%+v", q)
 		}
 	}

@@ -86,9 +86,18 @@ func (r runner) Run(ctx context.Context, j *engine.Job) lane.Outcome {
 	return outcome(res)
 }
 
+// sharedLog begins a log that may hold words of other jobs.
+const sharedLog = "[printed by a process that had other jobs too]\n"
+
 // outcome says what a result means for the lane.
 func outcome(res lifecycle.Result) lane.Outcome {
-	o := lane.Outcome{Error: res.Err, RetryIn: res.RetryIn, Stuck: !res.GroupEmpty}
+	o := lane.Outcome{
+		Error: res.Err, RetryIn: res.RetryIn, Stuck: !res.GroupEmpty,
+		Result: res.Body, Log: res.Log, StartedAt: res.StartedAt, Took: res.Took,
+	}
+	if res.LogShared && res.Log != "" {
+		o.Log = sharedLog + res.Log
+	}
 	switch res.Cause {
 	case lifecycle.Done:
 		o.Cause = lane.CauseDone
