@@ -101,7 +101,9 @@ func (r *Rig) Proxied(h *Host) (proxies []*fleet.Proxy) {
 // Conn is a connection to whichever server answers; it ends with the test and buffers nothing.
 func (r *Rig) Conn() *nats.Conn {
 	r.t.Helper()
-	nc, err := nats.Connect(r.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(r.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.PingInterval(time.Second), nats.Timeout(2*time.Second), // a server that was stopped is left soon
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -132,9 +134,14 @@ func Rafts() []Raft {
 	}
 }
 
-// Leader asks a connection who leads, and is -1 when nobody answers within the context. A server that is cut off may
-// still take itself for the leader.
+// askLeader is short, because nobody answers while there is no leader.
+const askLeader = 500 * time.Millisecond
+
+// Leader asks on a connection who leads, and is -1 when nobody answers at once. A server that is cut off may still take
+// itself for the leader.
 func (r *Rig) Leader(ctx context.Context, nc *nats.Conn, g Raft) int {
+	ctx, cancel := context.WithTimeout(ctx, askLeader)
+	defer cancel()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return -1

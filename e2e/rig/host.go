@@ -66,14 +66,20 @@ func (r *Rig) HistoryPool(processes, concurrency int, work time.Duration) fleet.
 	}
 }
 
+// Begin begins a life, which may take a while to take jobs.
+func (h *Host) Begin() {
+	h.r.t.Helper()
+	proc, err := h.Worker.Start()
+	if err != nil {
+		h.r.t.Fatal(err)
+	}
+	h.Proc, h.gone = proc, false
+}
+
 // Start begins a life and waits until it takes jobs.
 func (h *Host) Start() *Host {
 	h.r.t.Helper()
-	var err error
-	if h.Proc, err = h.Worker.Start(); err != nil {
-		h.r.t.Fatal(err)
-	}
-	h.gone = false
+	h.Begin()
 	ctx, cancel := context.WithTimeout(h.r.t.Context(), Bound)
 	defer cancel()
 	if err := fleet.Running(ctx, h.Proc); err != nil {

@@ -79,6 +79,14 @@ func (r *Rig) begin(flags []string) {
 // Path is a file in the rig's folder.
 func (r *Rig) Path(name string) string { return filepath.Join(r.Dir, name) }
 
+// Touch makes an empty file in the rig's folder, such as one that jobs wait for.
+func (r *Rig) Touch(name string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.Path(name), nil, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // Coordinator runs a command that must succeed.
 func (r *Rig) Coordinator(args ...string) []byte {
 	r.t.Helper()

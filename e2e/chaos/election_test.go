@@ -1,0 +1,62 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/rig"
+)
+
+// Every leader gives up its office while jobs run, long ones and short ones. The elections are shorter than the margin
+// of a session, so no job notices: each runs once.
+func TestElectionsInterruptNothing(t *testing.T) {
+	const long = 12
+	rounds := rig.Size(1, 5)
+	r := rig.NewCluster(t, 3, "--replicas", "3")
+	for _, name := range []string{"a", "b"} {
+		h := r.Host(name, r.SleepPool(1, 16))
+		r.Proxied(h)
+		h.Start()
+	}
+	var jobs []rig.Job
+	for i := range long {
+		jobs = append(jobs, rig.Job{Entity: fmt.Sprintf("long.%d", i), Until: r.Path("end")})
+	}
+	r.Import(jobs...)
+	r.Await("long jobs run", rig.Bound, func(tail *fleet.Tail) bool { return len(tail.Open()) == long })
+	nc := r.Conn()
+	n, downs := 0, 0
+	for range rounds {
+		for _, g := range rig.Rafts() {
+			for i := range 20 {
+				r.Publish(nc, rig.Job{Entity: fmt.Sprintf("short.%d", i), MS: 20})
+				n++
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), rig.Bound)
+			was := r.Leader(ctx, nc, g)
+			if err := r.StepDown(ctx, nc, g, -1); err != nil {
+				t.Fatal(err)
+			}
+			at := time.Now()
+			for now := -1; now < 0 && ctx.Err() == nil; {
+				now = r.Leader(ctx, nc, g)
+			}
+			cancel()
+			t.Logf("%s: a leader again after %s (was %d)", g, time.Since(at).Round(time.Millisecond), was)
+			downs++
+			r.AwaitFinished(n, rig.Bound)
+		}
+	}
+	r.Await("nothing but the long jobs runs", rig.Bound, func(tail *fleet.Tail) bool { return len(tail.Open()) == long })
+	r.Touch("end")
+	r.AwaitFinished(n+long, rig.Bound)
+	r.AwaitEmpty(rig.Bound)
+	rep := r.Check()
+	t.Logf("%d step-downs, %d jobs: %d run again, %d cut short, %d overlaps, %d out of order", downs, rep.Finished, rep.Again, rep.Cut, rep.Overlaps, rep.OutOfOrder)
+	if rep.Again > 0 || rep.Cut > 0 {
+		t.Errorf("%d jobs ran again, %d were cut short", rep.Again, rep.Cut)
+	}
+}
