@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,12 +81,15 @@ func TestScenario24AProcessHoldsThePipes(t *testing.T) {
 		fleet.Pool{Name: "frames", Kinds: []string{"frames"}, Mode: "pool", Processes: 1, Command: []string{s.Path("child.sh")}, Env: env},
 		fleet.Pool{Name: "exec", Kinds: []string{"*"}, Mode: "exec", Concurrency: 1, Command: []string{s.Path("job.sh")}, Env: env})
 	const each = 4
-	for i := range each {
-		s.Coordinator("job", "publish", rig.Queue, fmt.Sprintf("e.%d", i), "--kind", "frames")
-		s.Coordinator("job", "publish", rig.Queue, fmt.Sprintf("f.%d", i), "--kind", "other")
-	}
 	h.Start()
-	s.AwaitEmpty(rig.Bound)
+	for _, pool := range []string{"exec", "frames"} { // one after the other: they share the worker's slots
+		h.Signal(syscall.SIGTSTP)
+		for i := range each {
+			s.Coordinator("job", "publish", rig.Queue, fmt.Sprintf("%s.%d", pool, i), "--kind", pool)
+		}
+		h.Signal(syscall.SIGCONT)
+		s.AwaitEmpty(rig.Bound)
+	}
 	for _, pool := range []string{"exec", "frames"} {
 		longest, ended, starts := time.Duration(0), 0.0, 0
 		for line := range strings.Lines(s.read(pool + ".times")) {
