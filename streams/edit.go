@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -121,18 +122,25 @@ func DeleteQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue) 
 }
 
 // emptyStream purges a stream that is about to be removed, so that its messages are gone even if its files stay. A
-// stream that must not be purged is removed all the same.
+// stream that must not be purged, or not by this user, is removed all the same.
 func emptyStream(ctx context.Context, js jetstream.JetStream, name string) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	s, err := js.Stream(ctx, name)
-	if err == nil {
-		err = s.Purge(ctx)
-	}
-	if code := apiCode(err); code != 0 && code != jetstream.JSErrCodeStreamNotFound {
+	m, err := ask(ctx, js.Conn(), "STREAM.PURGE."+name, nil)
+	if errors.Is(err, ErrNoRight) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return err
+	}
+	if answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+		return jetstream.ErrStreamNotFound
+	}
+	return nil
 }
 
 func deleteStream(ctx context.Context, js jetstream.JetStream, name string) error {

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -26,29 +27,38 @@ func CheckServer(ctx context.Context, nc *nats.Conn) error {
 	if err := CheckVersion(nc.ConnectedServerVersion()); err != nil {
 		return problem.New(op, err, "upgrade nats-server; a cluster can be upgraded one server at a time")
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return problem.New(op, err, "")
-	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	for {
-		// A request without the right to it is never answered; the violation is told beside it. So ask with short patience.
+	var (
+		m   *nats.Msg
+		err error
+	)
+	for { // a cluster between two leaders may not answer
 		patience, done := context.WithTimeout(ctx, askPatience)
-		_, err := js.AccountInfo(patience)
+		m, err = ask(patience, nc, "INFO", nil)
 		done()
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
-			errors.Is(err, nats.ErrNoResponders):
-			return noJetStream(op, err)
-		case errors.Is(nc.LastError(), nats.ErrPermissionViolation):
-			return nil
-		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
-			return explain(op, "", err)
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			break
 		}
 	}
+	switch {
+	case errors.Is(err, ErrNoRight):
+		return nil
+	case errors.Is(err, nats.ErrNoResponders):
+		return noJetStream(op, err)
+	case err != nil:
+		return explain(op, "", err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return problem.New(op, err, "")
+	}
+	if answer.Error != nil {
+		return explain(op, "", answer.Error)
+	}
+	return nil
 }
 
 const askPatience = time.Second

@@ -70,8 +70,13 @@ type importSummary struct {
 }
 
 func (a *App) importJobs(ctx context.Context, s *session, q subjects.Queue, in io.Reader, total int64) error {
-	if _, err := streams.LoadQueue(ctx, s.js, q); err != nil {
+	// Before a long file is read. Who may only publish learns it with the first answer.
+	if may, err := streams.MayRead(ctx, s.nc, q); err != nil {
 		return err
+	} else if may {
+		if _, err := streams.LoadQueue(ctx, s.js, q); err != nil {
+			return err
+		}
 	}
 	start := a.Now()
 	o := importer.Options{
