@@ -234,6 +234,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		d.stopPools()
 		return err
 	}
+	d.serveControl()
 	return nil
 }
 
@@ -245,6 +246,11 @@ func (d *daemon) connect(ctx context.Context) (*nats.Conn, error) {
 		Name: "workerd " + d.id, Wait: true,
 		OnWait: func(err error, next time.Duration) {
 			d.log.Warn().Err(err).Dur("next", next).Msg("no NATS server yet; waiting for it")
+		},
+		OnError: func(err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				d.log.Error().Err(err).Msg("the NATS server refuses this to the worker's user; what a worker needs says: coordinator auth show worker")
+			}
 		},
 		OnDisconnect: func(err error) {
 			d.health.connected(false)
