@@ -16,14 +16,20 @@ import (
 // Coordinator runs the built coordinator against a server.
 type Coordinator struct {
 	Binary, URL string
+	// URLFor says where a command goes, and as whom, when that depends on the command. It wins over URL.
+	URLFor func(args []string) string
 	// Mark is the fleet's folder.
 	Mark string
 }
 
 // Run runs one command and returns its standard output.
 func (c Coordinator) Run(ctx context.Context, args ...string) ([]byte, error) {
+	at := c.URL
+	if c.URLFor != nil {
+		at = c.URLFor(args)
+	}
 	cmd := exec.CommandContext(ctx, c.Binary, args...)
-	cmd.Env = append(os.Environ(), Mark+"="+c.Mark, "NATS_URL="+c.URL, "NATS_CONTEXT=", "NATS_TIMEOUT=30s")
+	cmd.Env = append(os.Environ(), Mark+"="+c.Mark, "NATS_URL="+at, "NATS_CONTEXT=", "NATS_TIMEOUT=30s")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {

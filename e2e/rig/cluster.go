@@ -11,6 +11,7 @@ import (
 
 	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/internal/natstest"
+	"github.com/seriatim/seriatim/streams/rights"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -19,16 +20,18 @@ import (
 func NewCluster(t testing.TB, n int, flags ...string) *Rig {
 	t.Helper()
 	r := empty(t)
+	known := authorization(t)
 	if n == 1 {
-		r.Servers = []*natstest.Proc{natstest.Process(t)}
+		r.Servers = []*natstest.Proc{natstest.Process(t, known...)}
 	} else {
 		r.ways = map[[2]int]*fleet.Proxy{}
 		r.Servers = natstest.Processes(t, n, func(from, to int, addr string) string {
 			r.ways[[2]int{from, to}] = r.proxy(addr)
 			return strings.TrimPrefix(r.ways[[2]int{from, to}].URL(), "nats://")
-		})
+		}, known...)
 	}
 	r.begin(flags)
+	r.Admin.URLFor = func(args []string) string { return As(roleOf(args), r.URL()) }
 	return r
 }
 
@@ -42,7 +45,7 @@ func (r *Rig) proxy(addr string) *fleet.Proxy {
 	return p
 }
 
-// URL has the addresses of all servers.
+// URL has the addresses of all servers, for a user who may do everything.
 func (r *Rig) URL() string {
 	var all []string
 	for _, s := range r.Servers {
@@ -90,11 +93,11 @@ func (r *Rig) Proxied(h *Host) (proxies []*fleet.Proxy) {
 	r.t.Helper()
 	var urls []string
 	for _, s := range r.Servers {
-		p := r.proxy(s.URL())
+		p := r.proxy(s.Addr())
 		proxies = append(proxies, p)
 		urls = append(urls, p.URL())
 	}
-	h.URL = strings.Join(urls, ",")
+	h.URL = As(rights.Worker, strings.Join(urls, ","))
 	return proxies
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/record"
+	"github.com/seriatim/seriatim/streams/rights"
 )
 
 // Host is a workerd as if on a host of its own.
@@ -32,7 +33,7 @@ func (r *Rig) Host(name string, pools ...fleet.Pool) *Host {
 	}
 	h := &Host{r: r, Worker: &fleet.Worker{
 		Name: name, Binary: Binary(r.t, fleet.Build{Name: "workerd", Race: raceEnabled}), Dir: r.Dir, Mark: r.Dir,
-		URL: r.URL(), Queue: Queue, Pools: pools,
+		URL: As(rights.Worker, r.URL()), Queue: Queue, Pools: pools,
 	}}
 	r.hosts = append(r.hosts, h)
 	return h
