@@ -2,7 +2,7 @@
 // is one in Go, which is the test binary itself, and one in Python.
 //
 // A test binary that uses it calls Main first thing in its TestMain; Each and Go say how to start the child. What a job
-// wants is its kind; where a kind cannot hold it, the first line of the body does, and the rest is the body:
+// wants is its kind; or, with HOG_ORDERS=body, the first line of its body, and the rest is the body:
 //
 //	grow N        keeps N MiB more, from now on
 //	spike N       takes N MiB, tells so, gives them back when the file in its body is there
@@ -104,7 +104,7 @@ func Each(t *testing.T, scenario func(t *testing.T, command []string)) {
 
 // order is what a job wants, in words, and its body.
 func order(kind, body string) (words []string, rest string) {
-	if kind == "default" {
+	if os.Getenv("HOG_ORDERS") == "body" {
 		kind, body, _ = strings.Cut(body, "\n")
 	}
 	return strings.Fields(kind), body

@@ -53,7 +53,7 @@ def wait_for(path):
 
 def act(job, body):
     run, kind = job["run"], job["kind"]
-    if kind == "default":
+    if os.environ.get("HOG_ORDERS") == "body":
         kind, _, body = body.partition("\n")
     words = kind.split()
     mib = int(words[-1]) if words[-1].isdigit() else 0
