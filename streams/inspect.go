@@ -155,9 +155,9 @@ func claimState(value []byte) lane.Standing {
 
 func (i *Info) readLanes(ctx context.Context, js jetstream.JetStream, q subjects.Queue) error {
 	return Scan(ctx, js, "KV_"+q.LanesBucket(), ScanOptions{}, func(m Message) bool {
-		switch {
-		case pauseEnded(m.Header):
-		case isPausedQueue(q, m.Subject):
+		switch lane, ok := pausedLane(m); {
+		case !ok || pauseEnded(m.Header):
+		case lane.IsQueue():
 			i.Paused = true
 		default:
 			i.PausedLanes++

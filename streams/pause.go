@@ -38,7 +38,7 @@ type PauseRecord struct {
 	Seq uint64 `json:"-"`
 }
 
-// Paused lane of a list. An empty entity is the whole queue.
+// PausedLane is one of a list. An empty entity is the whole queue.
 type PausedLane struct {
 	Entity string `json:"entity,omitempty"`
 	PauseRecord
@@ -118,11 +118,6 @@ func ListPaused(ctx context.Context, js jetstream.JetStream, q subjects.Queue) (
 
 // IsQueue says that the whole queue is meant.
 func (p PausedLane) IsQueue() bool { return p.Entity == "" }
-
-// IsPausedQueue tells the pause of a whole queue from those of lanes by the message's subject.
-func isPausedQueue(q subjects.Queue, subject string) bool {
-	return subject == pauseSubject(q, pausedQueue)
-}
 
 func pausedLane(m Message) (PausedLane, bool) {
 	_, key, _ := strings.Cut(strings.TrimPrefix(m.Subject, "$KV."), ".")

@@ -1,6 +1,9 @@
 package streams
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // MaxRecordJobs bounds Telemetry.Jobs, and MaxRecordChildren the children of a record, so that a record of a very
 // large worker can always be stored. Busy tells how many jobs there are.
@@ -43,6 +46,8 @@ type ProgressRecord struct {
 type PoolRecord struct {
 	Name string `json:"name"`
 	Mode string `json:"mode"`
+	// Kinds are those of the jobs that it runs; "*" is all. None is not known.
+	Kinds []string `json:"kinds,omitempty"`
 	// Slots is how many jobs it can run now.
 	Slots int `json:"slots"`
 	// Restarts is how often a child ended and was followed by another, since the worker started; Why counts the reasons.
@@ -51,6 +56,14 @@ type PoolRecord struct {
 	// LastExit is the last unexpected end of a child.
 	LastExit *ExitRecord `json:"last_exit,omitempty"`
 }
+
+// Serves says whether the pool runs jobs of this kind, and whether that is known.
+func (p PoolRecord) Serves(kind string) (serves, known bool) {
+	return slices.Contains(p.Kinds, kind) || slices.Contains(p.Kinds, AnyKind), len(p.Kinds) > 0
+}
+
+// AnyKind stands for all kinds in a pool's list.
+const AnyKind = "*"
 
 // ExitRecord is the end of a child.
 type ExitRecord struct {

@@ -134,7 +134,7 @@ func (t *telemetry) look(pools []member) {
 	}
 	for _, p := range pools {
 		rec := t.pool(p.cfg.Name)
-		rec.Mode, rec.Slots = p.cfg.Mode, p.pool.Slots()
+		rec.Mode, rec.Kinds, rec.Slots = p.cfg.Mode, p.cfg.Kinds, p.pool.Slots()
 		s.pools = append(s.pools, rec)
 		for _, c := range p.pool.Children() {
 			s.children = append(s.children, t.child(c))
