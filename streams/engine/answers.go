@@ -78,6 +78,8 @@ func (e *Engine) answered(n uint64, m *nats.Msg) {
 		e.leaderHeadAnswered(a, m)
 	case askRecord, askOurs:
 		e.recordAnswered(a, m)
+	case askPause:
+		e.pauseAnswered(a, m)
 	case askEnd, askNak:
 		e.turnAnswered(a, m)
 	case askSession, askOwn, askBye:
@@ -131,7 +133,9 @@ func (e *Engine) storeAnswered(a ask, m *nats.Msg) {
 	case a.kind == askDead && code == 0:
 		// Stored, or a duplicate of this very move: either way the letter is there.
 		ev = lane.Moved{Op: a.op}
-		e.opts.Observe(*a.dead)
+		if a.dead != nil {
+			e.opts.Observe(*a.dead)
+		}
 	case a.kind == askTurn && (code == 0 || code == errMaxPerSubject):
 		ev = lane.Published{Op: a.op}
 	}
@@ -186,6 +190,10 @@ func (e *Engine) recordAnswered(a ask, m *nats.Msg) {
 		}
 		ev.Found, ev.Record = true, r
 	}
+	if e.holder.LanePaused(a.lane) {
+		e.readPause(a, ev)
+		return
+	}
 	e.holder.Lane(a.lane, ev)
 }
 
@@ -219,6 +227,9 @@ func (e *Engine) finished(r *run, o lane.Outcome) {
 		ev = ev.Str("error", o.Error)
 	}
 	took := e.now() - r.since
+	if o.StartedAt.IsZero() {
+		o.StartedAt, o.Took = r.wall, took
+	}
 	jobEvent(ev, r).Str("outcome", o.Cause.String()).Dur("took", took).Msg("end")
 	told := eventOf(EventEnd, r, took)
 	told.Outcome, told.Error = o.Cause.String(), o.Error

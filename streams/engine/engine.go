@@ -118,6 +118,14 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 		e.tasks.Wait()
 		return nil, fmt.Errorf("read the session of the former engine: %w", err)
 	}
+	for _, q := range o.Queues {
+		if err := e.watchPauses(ctx, q); err != nil {
+			e.cancel()
+			e.fence.close()
+			e.tasks.Wait()
+			return nil, err
+		}
+	}
 	e.watchConnection(ctx)
 	e.tasks.Add(1)
 	go e.loop()

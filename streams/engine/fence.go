@@ -13,7 +13,7 @@ type run struct {
 	lane   string
 	fence  uint64
 	job    *Job
-	stop   context.CancelFunc
+	stop   context.CancelCauseFunc
 	kill   chan struct{}
 	killed bool
 	since  time.Duration
@@ -21,13 +21,13 @@ type run struct {
 	until  time.Duration // of its claim; 0 is never
 }
 
-// end asks the run to stop, or kills it. The fence's lock is held.
-func (r *run) end(now bool) {
+// end asks the run to stop, with the reason if there is a special one, or kills it. The fence's lock is held.
+func (r *run) end(now bool, why error) {
 	if now && !r.killed {
 		r.killed = true
 		close(r.kill)
 	}
-	r.stop()
+	r.stop(why)
 }
 
 // fence kills what runs when its time is over, whatever the loop is doing: a loop that is blocked on a dead connection
@@ -73,7 +73,7 @@ func (f *fence) look(now time.Duration) {
 	}
 	for r := range f.runs {
 		if now >= f.until || r.until != 0 && now >= r.until {
-			r.end(true)
+			r.end(true, nil)
 		}
 	}
 }
@@ -96,12 +96,12 @@ func (f *fence) remove(r *run) {
 }
 
 // end ends the run of a lane that was started under this number.
-func (f *fence) end(name string, number uint64, now bool) {
+func (f *fence) end(name string, number uint64, now bool, why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for r := range f.runs {
 		if r.lane == name && r.fence == number {
-			r.end(now)
+			r.end(now, why)
 		}
 	}
 }

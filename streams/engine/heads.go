@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/subjects"
 )
@@ -24,6 +25,15 @@ type message struct {
 	header nats.Header
 	body   []byte
 	stored time.Time
+	first  time.Time // when it came in, if it was moved since
+}
+
+// published is when the job came in.
+func (m *message) published() time.Time {
+	if m.first.IsZero() {
+		return m.stored
+	}
+	return m.first
 }
 
 // wanted is one lane's head that a batch asks for.
@@ -244,17 +254,33 @@ func (e *Engine) headOf(name string, seq uint64, more bool, h nats.Header, body 
 	var err error
 	if msg.entity, err = subjects.ParseLane(token); err != nil {
 		head.Invalid = err.Error()
+		head.Halt = lane.No // no operator could name the lane
 		return head
 	}
+	before := readCarried(last(h, headerCarried))
+	head.Counts, head.Tries, msg.first = before.Counts, before.Tries, before.Published
 	if msg.job, err = subjects.ReadJobHeader(msg.queue, seq, subjects.Header(h)); err != nil {
 		head.Invalid = err.Error()
 		return head
 	}
 	head.MaxAttempts = msg.job.MaxAttempts
+	head.Pass = choice(msg.job.OnFailure, streams.FailurePass)
+	head.Halt = choice(msg.job.OnDead, streams.DeadHalt)
 	if head.Unserved = !e.opts.Runner.Serves(msg.job.Kind); head.Unserved {
 		e.unserved(msg)
 	}
 	return head
+}
+
+// choice is a job's own word: yes when it says so, no when it says something else.
+func choice(says, yes string) lane.Choice {
+	switch says {
+	case "":
+		return lane.Default
+	case yes:
+		return lane.Yes
+	}
+	return lane.No
 }
 
 // unservedEvery is how often a kind without a pool is told of.

@@ -191,7 +191,7 @@ func (e *Engine) Stop(ctx, drain context.Context) error {
 
 // giveUp ends the loop without handing back what is left; what runs is killed first.
 func (e *Engine) giveUp() {
-	e.fence.each(func(r *run) { r.end(true) })
+	e.fence.each(func(r *run) { r.end(true, nil) })
 	e.stopping = &stopping{byeDone: true, bye: true, stuck: true}
 }
 

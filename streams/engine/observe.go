@@ -82,7 +82,7 @@ func (e *Engine) Silence() time.Duration {
 func (e *Engine) Touch() { e.in.put(item{do: func() { e.holder.TouchSession() }}) }
 
 // Kill ends all running jobs at once. It is meant for a Stop whose drain is over.
-func (e *Engine) Kill() { e.fence.each(func(r *run) { r.end(true) }) }
+func (e *Engine) Kill() { e.fence.each(func(r *run) { r.end(true, nil) }) }
 
 // tellStatus publishes what the loop knows at the end of a round.
 func (e *Engine) tellStatus() {

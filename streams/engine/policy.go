@@ -35,6 +35,7 @@ func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
 		limits := limitsOf(p)
 		cfg := lane.DefaultConfig(p.Lease)
 		cfg.MaxAttempts, cfg.MaxCrashes, cfg.MaxLost = limits.MaxAttempts, limits.MaxCrashes, limits.MaxLost
+		cfg.Pass, cfg.Halt = limits.Pass, limits.Halt
 		cfg.Replicated = loaded.Replicas > 1
 		cfg.Broken = lane.BuildBroken()
 		e.queues[string(q)] = &queueState{name: q, loaded: loaded}
@@ -51,6 +52,7 @@ func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
 func limitsOf(p streams.Policy) lane.Limits {
 	return lane.Limits{
 		MaxAttempts: p.MaxAttempts, MaxCrashes: p.MaxCrashes, MaxLost: p.MaxLost,
+		Pass: p.OnFailure == streams.FailurePass, Halt: p.OnDead == streams.DeadHalt,
 		Backoff: func(attempt int) time.Duration { return p.Delay(attempt, rand.Float64) },
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -47,12 +49,20 @@ func (e *Engine) perform(name string, a lane.Action) {
 	case lane.Start:
 		e.start(name, a)
 	case lane.Kill:
-		e.fence.end(name, a.Fence, a.Now)
+		var why error
+		if a.Cancel {
+			why = ErrCancelled
+		}
+		e.fence.end(name, a.Fence, a.Now, why)
 	case lane.DeleteJob:
 		e.wire.send(ask{kind: askDelete, lane: name, op: a.Op}, "$JS.API.STREAM.MSG.DELETE."+streamOf("JOBS_", name), nil,
 			[]byte(`{"seq":`+strconv.FormatUint(a.Seq, 10)+`,"no_erase":true}`))
 	case lane.MoveDead:
 		e.moveDead(name, a)
+	case lane.MoveLater:
+		e.moveLater(name, a)
+	case lane.Report:
+		e.report(name, a)
 	case lane.EndTurn:
 		e.endTurn(name, a)
 	case lane.NakTurn:
@@ -145,13 +155,13 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 	m := streams.DeadMessage(msg.queue, streams.Message{
 		Subject: "jobs." + name, Seq: a.Head.Seq, Header: subjects.Header(msg.header), Data: msg.body,
 	}, streams.Death{
-		Cause: r.Cause, Error: r.Error, Attempts: r.Attempt, PublishedAt: msg.stored,
+		Cause: r.Cause, Error: r.Error, Attempts: r.Attempt, PublishedAt: msg.published(),
 		Worker: e.opts.Worker, History: string(counts),
 	})
 	if !a.Move {
 		m.Header.Del(subjects.HeaderMsgID)
 	}
-	fitHeaders(m.Header, subjects.Header(msg.header))
+	fitHeaders(m.Header, msg.header)
 	told := Event{
 		Kind: EventDead, Queue: msg.queue, Entity: msg.entity, Header: msg.job, Seq: a.Head.Seq, Attempt: r.Attempt,
 		Outcome: r.Cause, Error: r.Error,
@@ -159,12 +169,26 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 	e.wire.send(ask{kind: askDead, lane: name, op: a.Op, dead: &told}, m.Subject, m.Header, m.Data)
 }
 
+// moveLater stores a failed job in the schedule, with what it was charged with. The move's id makes the second sending a
+// duplicate.
+func (e *Engine) moveLater(name string, a lane.MoveLater) {
+	msg := a.Head.Payload.(*message)
+	r := a.Record
+	header := maps.Clone(msg.header)
+	header[headerCarried] = []string{carried{Counts: r.Counts, Tries: r.Tries, Published: msg.published()}.encode()}
+	m := schedule.Message(msg.queue, streams.Message{
+		Subject: "jobs." + name, Seq: a.Head.Seq, Header: subjects.Header(header), Data: msg.body,
+	}, time.UnixMilli(r.NotBefore), r.Attempt)
+	fitHeaders(m.Header, msg.job.Own)
+	e.wire.send(ask{kind: askDead, lane: name, op: a.Op}, m.Subject, m.Header, m.Data)
+}
+
 // maxHeaders is the most bytes of headers that the server takes, with room for its own.
 const maxHeaders = 60 << 10
 
 // fitHeaders drops the publisher's own headers, the largest first, until the dead letter can be stored: a letter
 // without some of them is better than a lane that stands still for ever.
-func fitHeaders(h nats.Header, own subjects.Header) {
+func fitHeaders[V any](h nats.Header, own map[string]V) {
 	size := func(key string) (n int) {
 		for _, v := range h[key] {
 			n += len(key) + len(v) + len(": \r\n")
@@ -198,10 +222,10 @@ func (e *Engine) start(name string, a lane.Start) {
 		Queue: msg.queue, Entity: msg.entity, Header: msg.job, Kill: kill,
 		Seq: a.Head.Seq, Fence: a.Fence, Attempt: a.Attempt, Body: msg.body,
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &run{lane: name, fence: a.Fence, job: job, stop: cancel, kill: kill, since: e.now(), wall: time.Now()}
 	if !e.fence.add(r) {
-		cancel()
+		cancel(nil)
 		e.in.put(item{done: r, out: lane.Outcome{Cause: lane.CauseInterrupted, NotStarted: true}})
 		return
 	}
@@ -213,7 +237,7 @@ func (e *Engine) start(name string, a lane.Start) {
 		defer e.runs.Done()
 		out := e.opts.Runner.Run(ctx, job)
 		e.fence.remove(r)
-		cancel()
+		cancel(nil)
 		e.in.put(item{done: r, out: out})
 	}()
 }

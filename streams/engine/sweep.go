@@ -24,6 +24,7 @@ type sweeper struct {
 	want  chan string // why; a sweep that was asked for twice runs once
 	gone  map[string]litter
 	short int // samples in a row with fewer turns than lanes
+	stand int // lanes that had no turn on purpose when the last sweep looked
 }
 
 // litter is a record that was seen without its job.
@@ -105,7 +106,7 @@ func (s *sweeper) sample(ctx context.Context) (why string) {
 		return ""
 	}
 	lanes, held := jobs.CachedInfo().State.NumSubjects, turns.CachedInfo().State
-	if held.Msgs >= lanes {
+	if held.Msgs+uint64(s.stand) >= lanes {
 		s.short = 0
 	} else {
 		s.short++
@@ -135,10 +136,20 @@ func (s *sweeper) sweep(ctx context.Context, why string) error {
 	if err != nil {
 		return err
 	}
-	lanes, err := s.walk(ctx, standing)
+	paused, err := streams.ListPaused(ctx, s.e.js, s.q)
 	if err != nil {
 		return err
 	}
+	for _, p := range paused {
+		if e, err := subjects.ParseEntity(p.Entity); err == nil {
+			standing[string(s.q)+"."+e.Token()] = true
+		}
+	}
+	lanes, passed, err := s.walk(ctx, standing)
+	if err != nil {
+		return err
+	}
+	s.stand = passed
 	s.e.opts.Log.Info().Str("queue", string(s.q)).Str("why", why).Int("lanes", lanes).Dur("took", time.Since(start)).Msg("swept")
 	return nil
 }
@@ -169,12 +180,13 @@ func (s *sweeper) lock(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// walk publishes a turn for each lane that has jobs, but for those that stand.
-func (s *sweeper) walk(ctx context.Context, standing map[string]bool) (lanes int, err error) {
+// walk publishes a turn for each lane that has jobs, and passes by those that stand.
+func (s *sweeper) walk(ctx context.Context, standing map[string]bool) (lanes, passed int, err error) {
 	window := make(chan struct{}, sweepWindow)
 	err = streams.Scan(ctx, s.e.js, s.q.JobsStream(), streams.ScanOptions{LastPerSubject: true}, func(m streams.Message) bool {
 		name := strings.TrimPrefix(m.Subject, subjects.PrefixJobs+".")
 		if standing[name] {
+			passed++
 			return true
 		}
 		select {
@@ -190,10 +202,10 @@ func (s *sweeper) walk(ctx context.Context, standing map[string]bool) (lanes int
 		select {
 		case window <- struct{}{}:
 		case <-ctx.Done():
-			return lanes, ctx.Err()
+			return lanes, passed, ctx.Err()
 		}
 	}
-	return lanes, err
+	return lanes, passed, err
 }
 
 // records walks the claims: it finds the lanes that stand without a turn on purpose, and removes records whose job was

@@ -20,7 +20,8 @@ const (
 	askClaim                  // a claim's compare-and-set
 	askOurs                   // after a refusal: is the record that stands the one we wrote?
 	askDelete                 // a job's delete
-	askDead                   // a dead letter
+	askDead                   // a dead letter, or a job's place in the schedule
+	askPause                  // whether a lane is paused
 	askEnd                    // a turn's end
 	askNak                    // a turn's return
 	askTurn                   // a new turn
@@ -36,9 +37,11 @@ type ask struct {
 	op    lane.Op
 	write *write     // of a claim
 	heads *headBatch // of askHeads
-	dead  *Event     // of askDead
+	dead  *Event     // of askDead, for a dead letter
 	at    time.Duration
 	then  func(ok bool) // of askBye
+
+	record *lane.RecordRead // of askPause: what is told then
 }
 
 // wire sends requests and knows which are on their way. It belongs to the loop.

@@ -12,8 +12,9 @@ type Head struct {
 	MaxAttempts int
 	// Pass and Halt are the job's own wishes for Config.Pass and Config.Halt.
 	Pass, Halt Choice
-	// Counts are what the job was charged with before it was moved to where it is now.
+	// Counts are what the job was charged with before it was moved to where it is now, and Tries how.
 	Counts Counts
+	Tries  []Try
 	// Invalid says why the job cannot be used at all; empty when it can.
 	Invalid string
 	// Unserved says that no pool here runs the job's kind.

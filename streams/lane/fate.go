@@ -54,11 +54,19 @@ func (m *machine) move() {
 	m.enter(Moving)
 }
 
-// sendMove stores the job elsewhere, with all that it was ever charged with.
-func (m *machine) sendMove(op Op) {
+// whole is the record with all that the job was ever charged with.
+func (m *machine) whole() Record {
 	r := m.claim
 	r.Counts = m.total()
 	r.Attempt += m.head.Counts.starts()
+	tries := append(append([]Try(nil), m.head.Tries...), r.Tries...)
+	r.Tries = tries[max(0, len(tries)-maxTries):]
+	return r
+}
+
+// sendMove stores the job elsewhere.
+func (m *machine) sendMove(op Op) {
+	r := m.whole()
 	if r.Passing && !r.Dying {
 		m.do(MoveLater{Op: op, Head: m.head, Record: r})
 		return
@@ -69,14 +77,7 @@ func (m *machine) sendMove(op Op) {
 // cancel ends the job if it runs, and notes the others in case that they come up while the lane is in hand. Whoever
 // cancels sees to it that the job is gone, and asks again.
 func (m *machine) cancel(jobs []uint64) {
-	for _, seq := range jobs {
-		if !slices.Contains(m.cancels, seq) {
-			m.cancels = append(m.cancels[:len(m.cancels):len(m.cancels)], seq)
-		}
-	}
-	if n := len(m.cancels); n > maxCancels {
-		m.cancels = m.cancels[n-maxCancels:]
-	}
+	m.cancels = addJobs(m.cancels, jobs)
 	if m.Phase != InRun && m.Phase != Killing || !slices.Contains(jobs, m.head.Seq) {
 		return
 	}
@@ -86,9 +87,6 @@ func (m *machine) cancel(jobs []uint64) {
 		m.do(Kill{Fence: m.fence, Cancel: true})
 	}
 }
-
-// maxCancels bounds what a lane notes; the newest count.
-const maxCancels = 1000
 
 // skip removes the head as if it had run and been cancelled at once: under a fence, so that a delete that is cut off is
 // told apart from a start that never came to be.
@@ -113,8 +111,5 @@ func (m *machine) reportGone() {
 }
 
 func (m *machine) report(e End) {
-	r := m.claim
-	r.Counts = m.total()
-	r.Attempt += m.head.Counts.starts()
-	m.do(Report{Head: m.head, Record: r, Outcome: m.outcome, End: e})
+	m.do(Report{Head: m.head, Record: m.whole(), Outcome: m.outcome, End: e})
 }

@@ -150,3 +150,25 @@ func TestTries(t *testing.T) {
 		t.Errorf("tries %+v", tries)
 	}
 }
+
+// TestCancelNotes: a cancel outlives the turn in which it came, for a while.
+func TestCancelNotes(t *testing.T) {
+	d := newDesk(t).session()
+	const lane = "ci.build.1"
+	if got := d.h.Cancel(lane, []uint64{7}); got[0] != CancelAbsent {
+		t.Errorf("of a lane that is not in hand: %v", got)
+	}
+	d.do(0, func() { d.h.Delivered(lane, turn7, 0, 0) })
+	d.do(0, func() { d.h.Lane(lane, HeadRead{Op: action[ReadHead](d, lane).Op, Head: job7of2}) })
+	l := d.h.lanes[lane]
+	d.do(0, func() { d.h.Lane(lane, Stored{Op: l.s.write.op, Seq: 100}) })
+	action[DeleteJob](d, lane)
+	d.do(0, func() { d.h.Lane(lane, Deleted{Op: l.s.step.op}) })
+	if got := d.h.Cancel(lane, []uint64{7, 8}); got[1] != CancelNoted {
+		t.Errorf("of a lane in hand: %v", got)
+	}
+	d.tick(2 * noteFor)
+	if len(d.h.noted) != 0 {
+		t.Errorf("still noted: %v", d.h.noted)
+	}
+}

@@ -58,6 +58,8 @@ type Holder struct {
 
 	quiet, draining, stopped bool
 
+	noted map[string]notes
+
 	old []Farewell // sessions that are over and not yet said goodbye for
 
 	out     []Output
@@ -103,7 +105,7 @@ type Queue struct {
 // NewHolder is a holder without a session; the first Tick begins one, under an id from newID. The queues are in order
 // of preference; random is in [0,1).
 func NewHolder(queues []Queue, newID func() string, random func() float64) *Holder {
-	h := &Holder{cfg: queues[0].Config, obs: NewObserver(), newID: newID, lanes: map[string]*held{}}
+	h := &Holder{cfg: queues[0].Config, obs: NewObserver(), newID: newID, lanes: map[string]*held{}, noted: map[string]notes{}}
 	for _, q := range queues {
 		if q.Lease < h.cfg.Lease {
 			h.cfg = q.Config
@@ -216,7 +218,7 @@ func (h *Holder) Lane(lane string, e Event) {
 			if q == nil {
 				return
 			}
-			l = &held{name: lane, at: len(h.order), q: q, s: State{lastOp: h.lastOp}}
+			l = &held{name: lane, at: len(h.order), q: q, s: State{lastOp: h.lastOp, cancels: h.noted[lane].jobs}}
 			h.lanes[lane] = l
 			h.order = append(h.order, l)
 		default:
@@ -308,6 +310,7 @@ func (h *Holder) Tick() {
 		h.write(writes)
 	}
 	h.all(Tick{})
+	h.forgetNotes()
 	if h.session.Phase == SessionStands {
 		for _, d := range h.obs.Tick(h.session.ID, &h.cfg, h.now) {
 			h.out = append(h.out, Output{Dead: &d})

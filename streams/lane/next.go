@@ -112,7 +112,7 @@ func (m *machine) delivered(t Turn) {
 		m.Turn = t
 		return
 	}
-	m.State = State{lastOp: m.lastOp, Turn: t, slot: true, since: m.v.Now}
+	m.State = State{lastOp: m.lastOp, Turn: t, slot: true, since: m.v.Now, cancels: m.cancels}
 	switch {
 	case m.v.Draining || m.v.NoSlot || !m.v.alive():
 		m.giveBack(0)

@@ -36,36 +36,6 @@ func (h *Holder) LanePaused(lane string) bool {
 	return q != nil && q.paused[lane]
 }
 
-// Cancel ends these jobs of a lane as far as they are in hand. It returns for each what was done: Now for the one that
-// runs and is being ended, Noted for one that will not be started in these hands. For a lane that is not in hand it
-// returns nil.
-func (h *Holder) Cancel(lane string, jobs []uint64) map[uint64]CancelState {
-	l := h.lanes[lane]
-	if l == nil {
-		return nil
-	}
-	states := make(map[uint64]CancelState, len(jobs))
-	for _, seq := range jobs {
-		states[seq] = CancelNoted
-		if l.s.Busy() && l.s.Job() == seq {
-			states[seq] = CancelNow
-		}
-	}
-	h.Lane(lane, Cancel{Jobs: jobs})
-	return states
-}
-
-// CancelState is what Cancel did about a job.
-type CancelState uint8
-
-// The states of a cancelled job.
-const (
-	// CancelNoted: it will not be started in these hands.
-	CancelNoted CancelState = iota
-	// CancelNow: it runs, and is being ended.
-	CancelNow
-)
-
 func (h *Holder) queueOf(lane string) *queue {
 	for i := range len(lane) {
 		if lane[i] == '.' {

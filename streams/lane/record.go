@@ -38,6 +38,11 @@ type Counts struct {
 // Zero says that nothing was counted.
 func (c Counts) Zero() bool { return c == Counts{} }
 
+// Negative says that no count can be so.
+func (c Counts) Negative() bool {
+	return min(c.Attempts, c.Crashes, c.Memory, c.Lost, c.Interrupted) < 0
+}
+
 // Attempt is the number of the next start: one more than the starts that were counted against the job.
 func (c Counts) Attempt() int { return 1 + c.starts() }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -77,6 +78,8 @@ func (r runner) Run(ctx context.Context, j *engine.Job) lane.Outcome {
 	h := j.Header
 	key := runKey{j.Queue, j.Fence}
 	defer r.runs.ended(key)
+	ctx, release := gently(ctx)
+	defer release()
 	res := r.pools.Run(ctx, lifecycle.Job{
 		Queue: string(j.Queue), Entity: j.Entity.String(), Type: j.Entity.Type, EntityID: j.Entity.ID,
 		Kind: h.Kind, ID: h.ID, Seq: j.Seq, Fence: j.Fence, Attempt: j.Attempt, Timeout: h.Timeout,
@@ -88,6 +91,22 @@ func (r runner) Run(ctx context.Context, j *engine.Job) lane.Outcome {
 
 // sharedLog begins a log that may hold words of other jobs.
 const sharedLog = "[printed by a process that had other jobs too]\n"
+
+// gently ends with ctx, and tells the pool where the job alone is meant and not the worker.
+func gently(ctx context.Context) (context.Context, func()) {
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, engine.ErrCancelled) {
+			cause = fmt.Errorf("%w: %w", cause, lifecycle.ErrCancel)
+		}
+		cancel(cause)
+	})
+	return inner, func() {
+		stop()
+		cancel(nil)
+	}
+}
 
 // outcome says what a result means for the lane.
 func outcome(res lifecycle.Result) lane.Outcome {
