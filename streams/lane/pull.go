@@ -24,17 +24,17 @@ type preference struct {
 	waits bool          // as far as known it has turns that nobody took
 	heard time.Duration // when it last brought a turn, or was asked after a silence
 
-	// startable, when it is set, says how many further jobs of the queue a limit allows now; below the number of free
-	// slots turns are better left where they are.
-	startable func() int
+	// startable, when it is set, says how many further jobs of the queue a limit allows now, with so many slots free; more
+	// turns are better left where they are.
+	startable func(slots int) int
 }
 
 // room is how many more turns are of use, as far as limits go.
-func (q *queue) room() int {
+func (q *queue) room(slots int) int {
 	if q.startable == nil {
 		return math.MaxInt32
 	}
-	return q.startable() - q.opening - q.asked
+	return q.startable(slots) - q.opening - q.asked
 }
 
 // Delivered takes a turn that pull op brought; pending is how many more the server has.
@@ -133,7 +133,7 @@ func (h *Holder) WantPull() {
 		}
 	}
 	for ; left > 0; left-- {
-		i := h.turnOf(ask)
+		i := h.turnOf(ask, free)
 		if i < 0 {
 			break
 		}
@@ -151,7 +151,7 @@ func (h *Holder) WantPull() {
 			case q.asked == 0 && (q.weight > 0 || i < last):
 				n = 1
 			}
-			n = min(n, q.room())
+			n = min(n, q.room(free))
 		}
 		if n > 0 {
 			h.pull(q, n)
@@ -159,12 +159,12 @@ func (h *Holder) WantPull() {
 	}
 }
 
-// turnOf says which of the queues with turns waiting is to be asked next; ask is what this round asks of each already.
-// -1 is none.
-func (h *Holder) turnOf(ask []int) int {
+// turnOf says which of the queues with turns waiting is to be asked next, with so many slots free; ask is what this
+// round asks of each already. -1 is none.
+func (h *Holder) turnOf(ask []int, free int) int {
 	best, least := -1, 0.0
 	for i, q := range h.queues {
-		if !q.waits || q.halt || q.room() <= ask[i] {
+		if !q.waits || q.halt || q.room(free) <= ask[i] {
 			continue
 		}
 		if q.weight == 0 {

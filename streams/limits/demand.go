@@ -1,0 +1,225 @@
+package limits
+
+import (
+	"container/heap"
+	"math"
+	"time"
+)
+
+// demand is what a machine knows of the jobs that it could run under a limit and does not.
+type demand struct {
+	// away are the times at which lanes that were turned away come back, to this worker or another.
+	away times
+	// coming are the times until which lanes that were let in are expected to ask for their permit, oldest first.
+	coming []time.Duration
+
+	wantUntil time.Duration // the want stands at least until then
+	probeAt   time.Duration // for the queue's own limit: no turn is of use before
+	burst     int           // how many more jobs a turn that was turned away stands for
+
+	keepUntil, keepAgain time.Duration // a permit is kept for a lane that lacks a later one; and when again
+
+	low      int           // the fewest permits without use since lowSince
+	lowSince time.Duration // 0: none is without use
+
+	heldSince time.Duration // the own share is what it is since then
+	roomSince time.Duration // 0: there is no room
+}
+
+// comingFor is how long a lane may take from its delivery to its start before it counts as one that comes to nothing.
+const comingFor = 300 * time.Millisecond
+
+// pass drops what is over.
+func (d *demand) pass(now time.Duration) {
+	for len(d.away) > 0 && d.away[0] <= now {
+		heap.Pop(&d.away)
+	}
+	n := 0
+	for n < len(d.coming) && d.coming[n] <= now {
+		n++
+	}
+	d.coming = d.coming[n:]
+}
+
+// arrived takes one lane that asks for its permit from those that are expected.
+func (d *demand) arrived() {
+	if len(d.coming) > 0 {
+		d.coming = d.coming[1:]
+	}
+}
+
+// Admit says whether it is of use to go on with a turn whose job will be under these limits: a permit of each is free,
+// or can be had. If so, it is being got while the lane is opened. Otherwise the turn is better given back, for wait.
+func (m *Machine) Admit(names ...string) (wait time.Duration, ok bool) {
+	for i, name := range names {
+		l := m.limits[name]
+		if l == nil || l.n == 0 {
+			continue
+		}
+		l.pass(m.now)
+		if !m.prospects(l, len(l.coming)) {
+			return m.refuse(l, names[:i]), false
+		}
+	}
+	for _, name := range names {
+		if l := m.limits[name]; l != nil && l.n > 0 {
+			l.coming = append(l.coming, m.now+comingFor)
+			l.dirty = true
+		}
+	}
+	return 0, true
+}
+
+// prospects says whether more than taken permits are free or can be had.
+func (m *Machine) prospects(l *limit, taken int) bool {
+	return m.free(l)+m.room(l)-taken > 0
+}
+
+// Acquire takes a permit of each limit for one job that is about to start, of all or of none. Refused, the lane is to be
+// given back for wait. Each job acquires its own; the permit of the job before is released first.
+func (m *Machine) Acquire(names ...string) (p Permit, wait time.Duration, ok bool) {
+	if m.me == "" {
+		return Permit{}, m.cfg.DelayMin, false
+	}
+	full := -1
+	for i, name := range names {
+		l := m.limits[name]
+		if l == nil {
+			continue
+		}
+		l.pass(m.now)
+		l.arrived()
+		if l.n > 0 && full < 0 && m.free(l) == 0 {
+			full = i
+		}
+	}
+	if full >= 0 {
+		return Permit{}, m.refuse(m.limits[names[full]], names[:full]), false
+	}
+	for _, name := range names {
+		m.limit(name).inUse++
+	}
+	return Permit{life: m.life, names: names}, 0, true
+}
+
+// Release gives a permit back when nothing of its job runs any more. A permit of a session that is over frees nothing.
+func (m *Machine) Release(p Permit) {
+	if !p.Held() || p.life != m.life && !m.cfg.Broken.Off(RuleNewLife) {
+		return
+	}
+	for _, name := range p.names {
+		l := m.limit(name)
+		if l.inUse == 0 {
+			continue
+		}
+		l.inUse--
+		l.dirty = true
+		if l.n > 0 && l.hungry && m.yields(l, m.share(l)-l.yields) {
+			l.yields++
+		}
+	}
+}
+
+// yields says whether a session with own permits gives the next one that becomes free to the one that wants it most.
+func (m *Machine) yields(l *limit, own int) bool {
+	if m.cfg.Broken.Off(RuleGive) {
+		return false
+	}
+	to := l.doc.hungriest(m.me, m.dead)
+	return to != "" && m.exceeds(l, own, l.doc.Shares[to])
+}
+
+// exceeds says whether own is so much more than theirs that a permit in need is to be given all the same.
+func (m *Machine) exceeds(l *limit, own, theirs int) bool {
+	return own >= theirs+2 || own == theirs+1 && m.now-l.heldSince >= m.cfg.Hold
+}
+
+// refuse notes a lane that is turned away because of limit l, and says for how long. Of the limits that come before it
+// a permit is kept for that lane, now and then: two workers of which each has what the other lacks would otherwise
+// swap for ever.
+func (m *Machine) refuse(l *limit, before []string) time.Duration {
+	wait := m.wait(l)
+	heap.Push(&l.away, m.now+wait+m.cfg.DelayMin)
+	l.wantUntil = m.now + wait + m.cfg.WantKeep
+	l.dirty = true
+	if l.name == Queue && m.now >= l.probeAt {
+		l.probeAt = m.now + wait
+		l.burst = min(max(2*l.burst, 1), l.n, max(m.slots, 1))
+	}
+	if m.cfg.Broken.Off(RuleReserve) {
+		return wait
+	}
+	for _, name := range before {
+		if b := m.limits[name]; b != nil && b.n > 0 && m.now >= b.keepAgain {
+			b.keepUntil, b.keepAgain = m.now+m.cfg.Reserve, m.now+m.cfg.ReserveEvery
+		}
+	}
+	return wait
+}
+
+// wait is for how long a lane is turned away: the more there are, the longer, so that they come back at a bounded rate.
+func (m *Machine) wait(l *limit) time.Duration {
+	d := min(time.Duration(len(l.away)+1)*time.Second/time.Duration(m.cfg.Rate), m.cfg.DelayMax)
+	switch {
+	case m.room(l) > 0 || l.write != nil && l.write.own > l.doc.Shares[m.me]:
+		d = m.cfg.DelayMin // it is being got
+	case l.name == Queue:
+		d = max(d, m.cfg.Probe)
+	}
+	return max(time.Duration(float64(d)*(0.8+0.4*m.random())), m.cfg.DelayMin)
+}
+
+// needed is how many permits this session could use: for what runs, what is about to start, and what was turned away.
+func (l *limit) needed(now time.Duration) int {
+	l.pass(now)
+	away := len(l.away)
+	if away > 0 {
+		away = max(away, l.burst)
+	}
+	return l.inUse + len(l.coming) + away
+}
+
+// kept is how many permits without use are not to be given away.
+func (l *limit) kept(now time.Duration) int {
+	if now < l.keepUntil {
+		return 1
+	}
+	return 0
+}
+
+// Startable is how many more jobs could start under the queue's own limit, permits that can be had included; slots is
+// how many could if there were none. When no permit can be had it is 1 now and then: whether turns wait is only found
+// out by asking for one.
+func (m *Machine) Startable(slots int) int {
+	m.slots = slots
+	l := m.limits[Queue]
+	switch {
+	case l == nil || l.n == 0:
+		return math.MaxInt32
+	case m.me == "":
+		return 0
+	}
+	n := m.free(l) + m.room(l)
+	if n == 0 && m.now >= l.probeAt {
+		return 1
+	}
+	return n
+}
+
+// times is a heap of times, the earliest first.
+type times []time.Duration
+
+func (t times) Len() int           { return len(t) }
+func (t times) Less(i, j int) bool { return t[i] < t[j] }
+func (t times) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+
+// Push is heap.Interface's.
+func (t *times) Push(x any) { *t = append(*t, x.(time.Duration)) }
+
+// Pop is heap.Interface's.
+func (t *times) Pop() any {
+	old := *t
+	x := old[len(old)-1]
+	*t = old[:len(old)-1]
+	return x
+}
