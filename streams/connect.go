@@ -196,19 +196,31 @@ func (o Options) attempt(ctx context.Context) (*nats.Conn, error) {
 
 var errDomain = errors.New("the context names a JetStream domain or API prefix, which is not supported")
 
+const trustedCert = "the server may want a certificate that it trusts and that has not expired: give it as tls.cert and tls.key"
+
 // connectError says what kind of failure it is, and whether it is final: one that waiting does not cure.
 func (o Options) connectError(op string, err error) (_ error, final bool) {
 	var (
 		unknownCA *tls.CertificateVerificationError
 		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		alert     *net.OpError
 		syntax    *url.Error
 	)
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked),
 		errors.Is(err, nats.ErrAccountAuthExpired):
 		return problem.New(op, fmt.Errorf("%w: %w", ErrAuth, err), "check the user and password, the credentials file or the context"), true
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return problem.New(op, fmt.Errorf("%w: %w", ErrAuth, err), "renew the server's certificate, or set this host's clock"), true
 	case errors.As(err, &unknownCA), errors.As(err, &host):
 		return problem.New(op, fmt.Errorf("%w: %w", ErrAuth, err), "give the authority that signed the server's certificate (tls.ca), and the name that it is made out to"), true
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		// The server's word about our certificate: it is missing, expired, or signed by somebody whom it does not trust.
+		return problem.New(op, fmt.Errorf("%w: %w", ErrAuth, err), trustedCert), true
+	case errors.Is(err, nats.ErrTLS):
+		// Who is too late to read that word finds the connection closed; but so does a client of a server that just dies.
+		return problem.New(op, fmt.Errorf("%w: %w", ErrAuth, err), trustedCert), false
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrSecureConnRequired):
 		return problem.New(op, fmt.Errorf("%w: %w", ErrAuth, err), "one side wants TLS and the other does not: compare nats:// and tls:// with the server's configuration"), true
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
