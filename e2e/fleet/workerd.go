@@ -34,7 +34,9 @@ type Worker struct {
 	// Binary is the built workerd, Dir where configuration and log go, Mark the fleet's folder.
 	Binary, Dir, Mark string
 	// URL is the server's, or that of a Proxy before it.
-	URL   string
+	URL string
+	// TLS has ca, cert and key, as in the configuration; none is no TLS.
+	TLS   map[string]string
 	Queue string
 	Pools []Pool
 	// Timeout and KillAfter are the bounds of a stop; 0 is 10 s and 1 s.
@@ -73,7 +75,7 @@ func (w *Worker) write(path string) error {
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"id":       fmt.Sprintf("%s.%d", w.Name, w.lives),
-		"nats":     map[string]string{"url": w.URL},
+		"nats":     map[string]any{"url": w.URL, "tls": w.TLS},
 		"queues":   []string{w.Queue},
 		"http":     "",
 		"shutdown": map[string]string{"timeout": or(w.Timeout, 10*time.Second), "kill_after": or(w.KillAfter, time.Second)},
