@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +21,11 @@ type PausedChange struct {
 	// pause was bounded. After such an end nobody may have given the lane a turn.
 	Paused bool
 	Record PauseRecord
+	// Key and Value are of a key that is neither a lane's nor the queue's, and begins with =; a nil Value means that it is
+	// gone. Revision is that of the key, when it is there.
+	Key      string
+	Value    []byte
+	Revision uint64
 	// Complete says that what was paused when the watch began has all been told, and nothing else; it comes once.
 	Complete bool
 }
@@ -157,7 +163,11 @@ func (w *PausedWatch) seen(entry jetstream.KeyValueEntry) bool {
 		return false
 	}
 	c := PausedChange{Queue: key == pausedQueue, Paused: true, Record: pauseRecord(entry.Value(), entry.Revision(), entry.Created())}
-	if !c.Queue {
+	switch {
+	case c.Queue:
+	case strings.HasPrefix(key, "="):
+		c.Paused, c.Key, c.Value, c.Revision = false, key, entry.Value(), entry.Revision()
+	default:
 		var err error
 		if c.Entity, err = subjects.ParseKey(key); err != nil {
 			return false // no lane can be meant
@@ -176,7 +186,7 @@ func (w *PausedWatch) over(key string) {
 		return
 	}
 	delete(w.known, key)
-	c.Paused, c.Record = false, PauseRecord{}
+	c.Paused, c.Record, c.Value = false, PauseRecord{}, nil
 	w.tell(c)
 }
 

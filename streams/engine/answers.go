@@ -78,6 +78,10 @@ func (e *Engine) answered(n uint64, m *nats.Msg) {
 		e.leaderHeadAnswered(a, m)
 	case askRecord, askOurs:
 		e.recordAnswered(a, m)
+	case askHistory:
+		e.recordStored(a.lane, m)
+	case askLimit, askLimitRead:
+		e.limitAnswered(a, m)
 	case askPause:
 		e.pauseAnswered(a, m)
 	case askEnd, askNak:
@@ -105,7 +109,10 @@ func (e *Engine) unsent(n uint64) {
 	if a.then != nil {
 		a.then(false)
 	}
-	if a.lane != "" {
+	if a.gate != nil {
+		a.gate.Failed(a.limit)
+	}
+	if a.lane != "" && a.kind != askHistory {
 		e.holder.Lane(a.lane, lane.Failed{Op: a.op})
 	}
 }

@@ -263,7 +263,7 @@ func (e *Engine) headOf(name string, seq uint64, more bool, h nats.Header, body 
 		head.Invalid = err.Error()
 		return head
 	}
-	head.MaxAttempts = msg.job.MaxAttempts
+	head.MaxAttempts, head.Kind = msg.job.MaxAttempts, msg.job.Kind
 	head.Pass = choice(msg.job.OnFailure, streams.FailurePass)
 	head.Halt = choice(msg.job.OnDead, streams.DeadHalt)
 	if head.Unserved = !e.opts.Runner.Serves(msg.job.Kind); head.Unserved {

@@ -46,6 +46,7 @@ func (e *Engine) round() bool {
 			e.output(&outputs[i])
 		}
 		e.flushHeads()
+		e.flushGates()
 		e.moveFence()
 		e.tellHeld()
 		e.tellStatus()

@@ -24,6 +24,8 @@ type Job struct {
 	// Kill is closed when the job has to be ended at once, because its lane may be somebody else's any moment. The
 	// context is cancelled by then too; it alone says to end the job with a chance to finish.
 	Kill <-chan struct{}
+
+	tell *teller // nil when nobody waits for the job
 }
 
 // Runner runs jobs.
@@ -41,6 +43,9 @@ type Options struct {
 	Conn *nats.Conn
 	// Queues, in order of preference.
 	Queues []subjects.Queue
+	// Weights are the queues' shares of the starts while several have work waiting: all have one, or none, and then the
+	// order decides.
+	Weights map[subjects.Queue]int
 	// Worker is the worker's id; each session's id is made from it.
 	Worker string
 	// Slots is how many jobs may run at once at first; SetSlots changes it.

@@ -27,6 +27,9 @@ func (e *Engine) watchPauses(ctx context.Context, q subjects.Queue) error {
 				complete = true
 			case c.Queue:
 				paused = c.Paused
+			case c.Key != "":
+				e.limitSeen(q, c)
+				return
 			default:
 				e.pauseChanged(q, c, complete)
 				return

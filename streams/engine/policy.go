@@ -15,7 +15,10 @@ import (
 type queueState struct {
 	name   subjects.Queue
 	loaded streams.Loaded
+	gate   *gate
 	told   error // the trouble that was logged last
+	// historyLost says that it was told that records of finished jobs are not stored.
+	historyLost bool
 }
 
 func (q *queueState) replicated() bool { return q.loaded.Replicas > 1 }
@@ -38,9 +41,11 @@ func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
 		cfg.Pass, cfg.Halt = limits.Pass, limits.Halt
 		cfg.Replicated = loaded.Replicas > 1
 		cfg.Broken = lane.BuildBroken()
-		e.queues[string(q)] = &queueState{name: q, loaded: loaded}
+		g := e.newGate(q, p.Limits)
+		e.queues[string(q)] = &queueState{name: q, loaded: loaded, gate: g}
 		served = append(served, lane.Queue{
 			Name: string(q), Config: cfg, Created: loaded.Created.UnixNano(), Backoff: limits.Backoff,
+			Weight: e.opts.Weights[q], Gate: g,
 		})
 		if e.lease == 0 || p.Lease < e.lease {
 			e.lease = p.Lease
@@ -92,7 +97,9 @@ func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
 	if !l.Created.Equal(q.loaded.Created) {
 		log.Warn().Msg("the queue was made anew")
 		e.holder.Created(name, l.Created.UnixNano())
+		q.gate.Reset()
 	}
 	q.loaded = l
+	q.gate.SetLimits(l.Policy.Limits)
 	e.holder.SetLimits(name, limitsOf(l.Policy), l.Replicas > 1)
 }

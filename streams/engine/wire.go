@@ -7,27 +7,31 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/streams/limits"
 )
 
 // askKind is what a request asks, and so how its answer is read.
 type askKind uint8
 
 const (
-	askHead    askKind = iota // one lane's first message, from the leader
-	askHeads                  // first or last messages of several lanes, by direct get
-	askFirst                  // one lane's first message and what follows, by direct get
-	askRecord                 // a lane's claim
-	askClaim                  // a claim's compare-and-set
-	askOurs                   // after a refusal: is the record that stands the one we wrote?
-	askDelete                 // a job's delete
-	askDead                   // a dead letter, or a job's place in the schedule
-	askPause                  // whether a lane is paused
-	askEnd                    // a turn's end
-	askNak                    // a turn's return
-	askTurn                   // a new turn
-	askSession                // the session's record
-	askOwn                    // after a refusal: is the session's record the one we wrote?
-	askBye                    // a farewell, or somebody's death
+	askHead      askKind = iota // one lane's first message, from the leader
+	askHeads                    // first or last messages of several lanes, by direct get
+	askFirst                    // one lane's first message and what follows, by direct get
+	askRecord                   // a lane's claim
+	askClaim                    // a claim's compare-and-set
+	askOurs                     // after a refusal: is the record that stands the one we wrote?
+	askDelete                   // a job's delete
+	askDead                     // a dead letter, or a job's place in the schedule
+	askPause                    // whether a lane is paused
+	askLimit                    // the document of a limit, written
+	askLimitRead                // the same, read
+	askEnd                      // a turn's end
+	askNak                      // a turn's return
+	askTurn                     // a new turn
+	askHistory                  // a record of a finished job
+	askSession                  // the session's record
+	askOwn                      // after a refusal: is the session's record the one we wrote?
+	askBye                      // a farewell, or somebody's death
 )
 
 // ask is a request on its way.
@@ -42,6 +46,9 @@ type ask struct {
 	then  func(ok bool) // of askBye
 
 	record *lane.RecordRead // of askPause: what is told then
+
+	gate  *gate // of askLimit and askLimitRead
+	limit limits.Op
 }
 
 // wire sends requests and knows which are on their way. It belongs to the loop.

@@ -82,6 +82,10 @@ func (h *Holder) Forget(session string) { h.obs.Forget(session) }
 // Dead says whether a session is known to be over.
 func (h *Holder) Dead(session string) bool { return h.obs.Dead(session) }
 
+// DeadOrWatched is Dead for who needs to know soon: a session without a record is watched from now on, and declared dead
+// after a lease.
+func (h *Holder) DeadOrWatched(session string) bool { return h.dead(session) }
+
 // Goodbye ends the own session and returns its farewell, when no lane is left: only then are its groups empty and its
 // claims given back. Not while its record is being rewritten: the farewell has to expect the last one. No further
 // session begins.

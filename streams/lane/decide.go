@@ -8,6 +8,8 @@ type Head struct {
 	Seq   uint64
 	// More says that jobs stood behind it when it was read.
 	More bool
+	// Kind is the job's, for limits.
+	Kind string
 	// MaxAttempts is the job's own limit; 0 takes the queue's.
 	MaxAttempts int
 	// Pass and Halt are the job's own wishes for Config.Pass and Config.Halt.
@@ -53,6 +55,10 @@ type View struct {
 	Draining bool
 	// Paused says that an operator paused the lane.
 	Paused bool
+	// Type is the type of the lane's entity, and Gate what grants permits for its jobs; nil is no limits. It is not pure:
+	// like Random it answers differently each time.
+	Type string
+	Gate Gate
 	// NoSlot says that the turn just delivered has no slot to run in.
 	NoSlot bool
 	// OthersWait says that other lanes wait for a turn, as far as known.

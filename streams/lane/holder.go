@@ -68,6 +68,7 @@ type Holder struct {
 
 type held struct {
 	name string
+	typ  string
 	at   int
 	q    *queue
 	s    State
@@ -100,6 +101,8 @@ type Queue struct {
 	// Weight is the queue's share of the starts while several queues have turns waiting; all have one, or none. With 0
 	// the order of the queues decides.
 	Weight int
+	// Gate grants permits for the queue's jobs; nil is no limits.
+	Gate Gate
 }
 
 // NewHolder is a holder without a session; the first Tick begins one, under an id from newID. The queues are in order
@@ -110,11 +113,15 @@ func NewHolder(queues []Queue, newID func() string, random func() float64) *Hold
 		if q.Lease < h.cfg.Lease {
 			h.cfg = q.Config
 		}
-		h.queues = append(h.queues, &queue{
+		served := &queue{
 			name: q.Name, pulls: map[Op]int{}, paused: map[string]bool{},
 			preference: preference{weight: q.Weight},
-			view:       View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead},
-		})
+			view:       View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead, Gate: q.Gate},
+		}
+		if q.Gate != nil {
+			served.startable = q.Gate.Startable
+		}
+		h.queues = append(h.queues, served)
 	}
 	return h
 }
@@ -160,6 +167,9 @@ func (h *Holder) At(now time.Duration, server time.Time) {
 	h.now = now
 	for _, q := range h.queues {
 		q.view.Now, q.view.ServerNow = now, server
+		if q.view.Gate != nil {
+			q.view.Gate.At(now)
+		}
 		q.view.OthersWait = q.othersWait || now-q.waitingAt > time.Second
 	}
 	h.viewSession()
@@ -175,6 +185,9 @@ func (h *Holder) viewSession() {
 		q.view.Session, q.view.Until = "", 0
 		if h.session.Phase == SessionStands {
 			q.view.Session, q.view.Until = h.session.ID, h.session.Until
+		}
+		if q.view.Gate != nil {
+			q.view.Gate.Session(q.view.Session)
 		}
 	}
 }
@@ -218,7 +231,7 @@ func (h *Holder) Lane(lane string, e Event) {
 			if q == nil {
 				return
 			}
-			l = &held{name: lane, at: len(h.order), q: q, s: State{lastOp: h.lastOp, cancels: h.noted[lane].jobs}}
+			l = &held{name: lane, typ: typeOf(lane), at: len(h.order), q: q, s: State{lastOp: h.lastOp, cancels: h.noted[lane].jobs}}
 			h.lanes[lane] = l
 			h.order = append(h.order, l)
 		default:
@@ -230,9 +243,12 @@ func (h *Holder) Lane(lane string, e Event) {
 
 func (h *Holder) step(l *held, e Event) {
 	slot, busy := l.s.slot, l.s.Busy()
-	l.q.view.Paused = l.q.paused[l.name]
+	l.q.view.Paused, l.q.view.Type = l.q.paused[l.name], l.typ
 	l.s, h.actions = Next(l.s, e, &l.q.view, h.actions[:0])
 	h.occupied(l, slot, busy)
+	if !l.s.Busy() {
+		l.returnPermit()
+	}
 	for _, a := range h.actions {
 		switch a.(type) {
 		case Drop:

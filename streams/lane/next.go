@@ -118,6 +118,18 @@ func (m *machine) delivered(t Turn) {
 		m.giveBack(0)
 	case m.v.Paused:
 		m.end() // a paused lane has no turn; the look after the end sees whether it still is
+	default:
+		if wait, ok := m.admitted(); !ok {
+			m.giveBack(wait)
+			return
+		}
+		m.begin(t)
+	}
+}
+
+// begin opens a lane whose turn came.
+func (m *machine) begin(t Turn) {
+	switch {
 	case t.Guess != 0 && t.Delivered <= 1 && !t.Relayed:
 		// Most lanes were free: claim on the guess while the head is read.
 		m.Phase = Opening

@@ -217,7 +217,9 @@ func (m *machine) haveClaim() {
 		m.park(GivenBack, afterNak, m.unservedDelay())
 		return
 	}
-	m.start()
+	if m.permitted() {
+		m.start()
+	}
 }
 
 func (m *machine) start() {

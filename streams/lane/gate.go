@@ -1,0 +1,69 @@
+package lane
+
+import "time"
+
+// Gate grants permits under the limits that a queue's jobs share across all workers. The holder calls it from the
+// goroutine that owns it. A lane has a permit from just before its job's start until its processes are gone, so one that
+// waits, for whatever, has none.
+type Gate interface {
+	// At sets the clock for the calls that follow; Session tells which session stands, empty for none: permits of
+	// another are void.
+	At(now time.Duration)
+	Session(id string)
+	// Admit says whether it is of use to open a lane of this type: a permit is free or can be had. If not, its turn is
+	// given back for wait.
+	Admit(typ string) (wait time.Duration, ok bool)
+	// Acquire takes the permit for a job, or says when to come back. Release returns it.
+	Acquire(typ, kind string) (p Permit, wait time.Duration, ok bool)
+	Release(p Permit)
+	// Startable is how many further jobs the limit of the whole queue allows, with so many slots free.
+	Startable(slots int) int
+}
+
+// Permit is the gate's own; nil is none.
+type Permit any
+
+// admitted asks the gate about a turn that just came.
+func (m *machine) admitted() (wait time.Duration, ok bool) {
+	if m.v.Gate == nil {
+		return 0, true
+	}
+	return m.v.Gate.Admit(m.v.Type)
+}
+
+// permitted takes the permit for the head; without one the lane is given back until there may be one.
+func (m *machine) permitted() bool {
+	if m.v.Gate == nil {
+		return true
+	}
+	p, wait, ok := m.v.Gate.Acquire(m.v.Type, m.head.Kind)
+	if !ok {
+		m.park(GivenBack, afterNak, wait)
+		return false
+	}
+	m.permit = p
+	return true
+}
+
+// returnPermit is called when no process of the lane is alive any more.
+func (l *held) returnPermit() {
+	if l.s.permit != nil {
+		l.q.view.Gate.Release(l.s.permit)
+		l.s.permit = nil
+	}
+}
+
+// typeOf is the entity type in a lane's name.
+func typeOf(lane string) string {
+	from := 0
+	for i := range len(lane) {
+		if lane[i] != '.' {
+			continue
+		}
+		if from > 0 {
+			return lane[from:i]
+		}
+		from = i + 1
+	}
+	return ""
+}

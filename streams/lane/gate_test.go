@@ -1,0 +1,81 @@
+package lane
+
+import (
+	"testing"
+	"time"
+)
+
+// turnstile is a gate with so many permits.
+type turnstile struct {
+	free     int
+	admits   bool
+	released int
+	asked    []string
+}
+
+func (g *turnstile) At(time.Duration)                   {}
+func (g *turnstile) Session(string)                     {}
+func (g *turnstile) Startable(int) int                  { return g.free }
+func (g *turnstile) Release(Permit)                     { g.free++; g.released++ }
+func (g *turnstile) Admit(string) (time.Duration, bool) { return 70 * time.Millisecond, g.admits }
+
+func (g *turnstile) Acquire(typ, kind string) (Permit, time.Duration, bool) {
+	g.asked = append(g.asked, typ+"/"+kind)
+	if g.free == 0 {
+		return nil, 80 * time.Millisecond, false
+	}
+	g.free--
+	return "permit", 0, true
+}
+
+// TestGate: a turn that cannot come to anything is given back unread, a lane without a permit is given back with nothing
+// counted, and a permit is held from just before the start until nothing is alive.
+func TestGate(t *testing.T) {
+	g := &turnstile{admits: false}
+	with := func() *rig {
+		r := newRig(t)
+		r.v.Gate, r.v.Type = g, "build"
+		return r
+	}
+	if n := with().on(Delivered{turn7}).want(Returning, "FreeSlot", "NakTurn").nak(); n.Delay != 70*time.Millisecond {
+		t.Errorf("it comes back in %v", n.Delay)
+	}
+	g.admits = true
+	head := job7
+	head.Kind = "archive"
+	r := with().on(Delivered{turn7}).headRead(head).stored(100).want(Parking, "FreeSlot", "WriteClaim(given_back)")
+	if w := r.write(); !w.Record.Counts.Zero() {
+		t.Errorf("it is given back as %+v", w.Record)
+	}
+	if n := r.stored(101).nak(); n.Delay != 80*time.Millisecond || g.asked[0] != "build/archive" {
+		t.Errorf("it comes back in %v, asked for %v", n.Delay, g.asked)
+	}
+}
+
+// TestPermits: the holder returns a permit when, and only when, nothing of the lane is alive.
+func TestPermits(t *testing.T) {
+	g := &turnstile{free: 1, admits: true}
+	d := newDesk(t).session()
+	d.h.queues[0].view.Gate = g
+	const first, second = "ci.build.1", "ci.build.2"
+	d.start(first)
+	d.do(0, func() { d.h.Lane(second, Delivered{turn7}) })
+	w, r := action[WriteClaim](d, second), action[ReadHead](d, second)
+	d.do(0, func() { d.h.Lane(second, HeadRead{Op: r.Op, Head: job7}) })
+	d.do(0, func() { d.h.Lane(second, Stored{Op: w.Op, Seq: 101}) })
+	if a := action[WriteClaim](d, second); a.Record.State != GivenBack || g.released != 0 {
+		t.Fatalf("without a permit it writes %+v, %d were returned", a.Record, g.released)
+	}
+	d.do(0, func() { d.h.Lane(first, Cancel{Jobs: []uint64{7}}) })
+	if g.released != 0 {
+		t.Error("the permit of a job that is being killed is returned")
+	}
+	d.do(0, func() { d.h.Lane(first, Finished{Fence: 100, Outcome: Outcome{Cause: CauseInterrupted}}) })
+	if g.released != 1 || g.free != 1 {
+		t.Errorf("%d permits were returned", g.released)
+	}
+	d.do(0, func() { d.h.StopLanes() })
+	if g.released != 1 {
+		t.Error("a permit was returned twice")
+	}
+}
