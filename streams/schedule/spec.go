@@ -79,7 +79,7 @@ func (s Spec) Same(t Spec) bool {
 
 // Times are the times of a checked spec.
 type Times interface {
-	// Next is the first time after t; ok is false when there is none.
+	// Next is the first time after t; zero, and ok is false, when there is none.
 	Next(t time.Time) (next time.Time, ok bool)
 }
 

@@ -9,7 +9,12 @@ import (
 // once is one time.
 type once time.Time
 
-func (o once) Next(t time.Time) (time.Time, bool) { return time.Time(o), time.Time(o).After(t) }
+func (o once) Next(t time.Time) (time.Time, bool) {
+	if at := time.Time(o); at.After(t) {
+		return at, true
+	}
+	return time.Time{}, false
+}
 
 // interval is a time every so often after a start.
 type interval struct {
