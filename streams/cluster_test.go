@@ -112,3 +112,25 @@ func TestTooManyReplicas(t *testing.T) {
 		t.Errorf("%s is left", name)
 	}
 }
+
+// A server that has just died does not hold up who reads a stream, although the consumer that reads may be put on it.
+func TestScanWhileAServerIsAway(t *testing.T) {
+	servers := natstest.Processes(t, 3, func(_, _ int, addr string) string { return addr })
+	js := servers[0].JetStream()
+	makeQueue(t, js, ci, func(p *streams.Policy) { p.Replicas, p.Storage = 3, streams.StorageFile })
+	publishN(t, js, ci, 20)
+	leader := stream(t, js, "JOBS_ci").Cluster.Leader
+	for _, s := range servers[1:] {
+		if s.Name() != leader {
+			s.Kill()
+			break
+		}
+	}
+	for i := range 8 {
+		n, at := 0, time.Now()
+		if err := streams.Scan(t.Context(), js, "JOBS_ci", streams.ScanOptions{}, func(streams.Message) bool { n++; return true }); err != nil || n != 20 {
+			t.Fatalf("scan %d: %d messages, %v after %s", i, n, err, time.Since(at))
+		}
+		t.Logf("scan %d took %s", i, time.Since(at).Round(time.Millisecond))
+	}
+}

@@ -73,13 +73,10 @@ func Scan(ctx context.Context, js jetstream.JetStream, stream string, o ScanOpti
 	} else if o.From > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, o.From
 	}
-	made, cancel := bounded(ctx)
-	c, err := js.CreateConsumer(made, stream, cfg)
-	cancel()
+	info, err := scanner(ctx, js, stream, cfg)
 	if err != nil {
 		return err
 	}
-	info := c.CachedInfo()
 	defer func() {
 		// Also when ctx is over; should it fail, the server forgets the consumer after its threshold.
 		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -92,6 +89,27 @@ func Scan(ctx context.Context, js jetstream.JetStream, stream string, o ScanOpti
 	}
 	p := puller{nc: js.Conn(), next: apiPrefix + "CONSUMER.MSG.NEXT." + stream + "." + info.Name}
 	return p.run(ctx, left, o.Bodies, each)
+}
+
+// A cluster that has not noticed yet that a server is gone puts a consumer on it, one in three times, and answers when
+// that server is back. Then the next one is made: a good one is answered within milliseconds.
+const scannerWait = time.Second
+
+// scanner makes a scan's consumer. Those that were given up are forgotten by the server after their threshold.
+func scanner(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.ConsumerConfig) (*jetstream.ConsumerInfo, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		try, cancel := context.WithTimeout(ctx, scannerWait)
+		c, err := js.CreateConsumer(try, stream, cfg)
+		cancel()
+		if err == nil {
+			return c.CachedInfo(), nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+	}
 }
 
 // puller pulls batch after batch through one inbox.
