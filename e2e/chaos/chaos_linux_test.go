@@ -53,7 +53,7 @@ func TestChaos(t *testing.T) {
 	for _, set := range settings(t) {
 		t.Run(fmt.Sprintf("seed %d on %d servers", set.seed, set.Servers), func(t *testing.T) {
 			res := newWorld(t, set).run()
-			t.Logf("\n%s%s\n%s", Header(), res.Row("-"), res.Report)
+			t.Logf("\n%s\n%s%s\n%s", res.Story(), Header(), res.Row("-"), res.Report)
 			for _, problem := range res.Problems() {
 				t.Error(problem)
 			}

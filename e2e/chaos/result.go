@@ -44,7 +44,8 @@ type Result struct {
 	// Lanes were checked for linearizability; Broken are those that no order explains, Unknown those not decided.
 	Lanes           int
 	Broken, Unknown []string
-	// Longest is the longest that a lane with work had no run; LongestCalm the longest but for the time that faults cover.
+	// Idles are the longest, for the story. Longest is the longest that a lane with work had no run; LongestCalm the longest but for the time that faults cover.
+	Idles                []Idle
 	Longest, LongestCalm Idle
 	// Bound is what LongestCalm must not exceed.
 	Bound time.Duration
@@ -134,3 +135,16 @@ func (r Result) Elections() (n int) {
 }
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
+
+// Story tells what was done and which lanes were idle for long, in seconds since the first fault.
+func (r Result) Story() string {
+	var b strings.Builder
+	at := func(t int64) string { return fmt.Sprintf("%7.2f", float64(t-r.Start)/1e9) }
+	for _, d := range r.Faults {
+		fmt.Fprintf(&b, "%s to %s  %s %s\n", at(d.Began), at(d.Over), d.Kind, d.Who)
+	}
+	for _, i := range r.Idles {
+		fmt.Fprintf(&b, "%s to %s  %s idle, job %d; %s of it without a fault\n", at(i.From), at(i.To), i.Entity, i.Op, round(i.Calm))
+	}
+	return b.String()
+}

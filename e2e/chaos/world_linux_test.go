@@ -172,7 +172,9 @@ func (w *world) judge(res *Result, all []Published) {
 	strict := record.Check(log, jobs, own)
 	res.OwnAgain = strict.Again - strict.AgainUnexplained
 	res.Lanes, res.Broken, res.Unknown = Linear(stored, log)
-	for i, idle := range Idles(stored, log, w.excuses()) {
+	idles := Idles(stored, log, w.excuses())
+	res.Idles = idles[:min(5, len(idles))]
+	for i, idle := range idles {
 		if i == 0 {
 			res.Longest = idle
 		}

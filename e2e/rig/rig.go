@@ -197,6 +197,9 @@ func (r *Rig) cleanUp() {
 	if r.t.Failed() {
 		r.logs()
 	}
+	if keep := os.Getenv("SERIATIM_KEEP"); keep != "" {
+		_ = os.CopyFS(keep, os.DirFS(r.Dir)) // for people; what cannot be copied is not
+	}
 }
 
 // logs shows the ends of all logs.
