@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
@@ -24,11 +22,15 @@ type hold struct {
 	head   uint64
 	before lane.Record // what stood there, to be put back
 	had    bool
-	seq    uint64
+	seq    uint64        // of the claim
+	fence  uint64        // of its first writing
+	held   lane.Record   // what stands there now
+	taken  time.Duration // before the claim was sent, on the boot clock
 }
 
-// take gets the lane's claim. ErrBusy names who has it; false without an error means that the lane is empty.
-func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, error) {
+// take gets the lane's claim. ErrBusy names who has it; false without an error means that the lane is empty, unless even
+// an empty one is wanted.
+func (s *Session) take(ctx context.Context, e subjects.Entity, even bool) (*hold, bool, error) {
 	if err := s.stands(); err != nil {
 		return nil, false, err
 	}
@@ -54,24 +56,23 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 	}
 	asked := clock.Boot()
 	head, err := streams.FirstMessage(ctx, s.js, s.queue.JobsStream(), s.queue.JobSubject(e))
-	if errors.Is(err, streams.ErrNotFound) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
+	empty := errors.Is(err, streams.ErrNotFound)
+	if err != nil && !empty || empty && !even {
+		return nil, false, orNil(err, !empty)
 	}
 	h.head, h.before, h.had = head.Seq, r, had
 	if had {
-		if err := s.mayTake(h, over); err != nil {
+		if err := s.mayTake(h, over, empty); err != nil {
 			return nil, false, err
 		}
 	}
-	held := lane.Record{State: lane.Held, Session: s.id, Job: h.head, Created: s.loaded.Created.UnixNano(), Attempt: 1}
+	held := lane.Record{Attempt: 1}
 	ttl := cfg.ClaimTTL
 	if h.keeps() {
-		held.Counts, held.Stolen, held.Attempt, held.Dying = h.before.Counts, h.before.Stolen, h.before.Attempt, h.before.Dying
-		ttl = 0
+		held, ttl = h.before, 0
 	}
+	held.State, held.Session, held.Job, held.Created = lane.Held, s.id, h.head, s.loaded.Created.UnixNano()
+	h.held = held
 	h.seq, err = s.put(ctx, s.queue.ClaimSubject(e), held.Encode(), r.Seq, ttl)
 	if streams.IsWrongLast(err) {
 		return nil, false, fmt.Errorf("%w: its claim has just changed", ErrBusy)
@@ -79,11 +80,19 @@ func (s *Session) take(ctx context.Context, e subjects.Entity) (*hold, bool, err
 	if err != nil {
 		return nil, false, err
 	}
+	h.taken, h.fence = asked, h.seq
 	if clock.Boot()-asked > cfg.Window {
 		// What was read may be past: give it back, and let the caller try again.
-		return nil, false, errors.Join(fmt.Errorf("%w: the server took too long to answer", ErrBusy), s.release(ctx, h, false))
+		return nil, false, errors.Join(fmt.Errorf("%w: the server took too long to answer", ErrBusy), s.release(ctx, h, empty))
 	}
 	return h, true, s.stands()
+}
+
+func orNil(err error, keep bool) error {
+	if keep {
+		return err
+	}
+	return nil
 }
 
 // keeps says that the record before is about the present head and has something to keep.
@@ -92,15 +101,25 @@ func (h *hold) keeps() bool {
 }
 
 // mayTake asks the table of the lanes' own algorithm. A lane that waits or stands still may be held by an operator too.
-func (s *Session) mayTake(h *hold, over bool) error {
+func (s *Session) mayTake(h *hold, over, empty bool) error {
 	r := h.before
+	busy := problem.New(fmt.Sprintf("hold %s", h.e), fmt.Errorf("%w: job %d, session %s", ErrBusy, r.Job, r.Session), "wait until it is done")
+	if empty {
+		// The table knows nothing to take there. A job that is gone has ended, unless its claim is one that its job's
+		// absence does not release.
+		active := (r.State == lane.Running || r.State == lane.Held) && !over
+		if active && (r.State == lane.Held || r.Stolen || r.Created != s.loaded.Created.UnixNano()) {
+			return busy
+		}
+		return nil
+	}
 	v := &lane.View{
 		Session: s.id, Created: s.loaded.Created.UnixNano(), ServerNow: time.Now(),
 		Dead: func(string) bool { return over },
 	}
 	switch verdict := lane.Decide(r, lane.Head{Found: true, Seq: h.head}, v); verdict {
 	case lane.Busy, lane.Stale:
-		return problem.New(fmt.Sprintf("hold %s", h.e), fmt.Errorf("%w: job %d, session %s", ErrBusy, r.Job, r.Session), "wait until it is done")
+		return busy
 	case lane.Steal:
 		// What its dead holder ran counts as lost; the lane is given back that way.
 		h.before.State, h.before.Stolen = lane.GivenBack, true
@@ -161,7 +180,7 @@ func (s *Session) release(ctx context.Context, h *hold, headRemoved bool) error 
 	if r.State == lane.Halted {
 		return nil // it has no turn on purpose
 	}
-	return s.giveTurn(ctx, h.e)
+	return streams.GiveTurn(ctx, s.js, s.queue, h.e)
 }
 
 // dropTurn deletes the lane's turn, which may wait for a retry that will not come.
@@ -174,22 +193,5 @@ func (s *Session) dropTurn(ctx context.Context, e subjects.Entity) error {
 		return err
 	}
 	_, err = streams.DeleteMessage(ctx, s.js, s.queue.TurnsStream(), m.Seq)
-	return err
-}
-
-// giveTurn publishes a turn if the lane has jobs; a refusal means that it has one.
-func (s *Session) giveTurn(ctx context.Context, e subjects.Entity) error {
-	_, err := streams.FirstMessage(ctx, s.js, s.queue.JobsStream(), s.queue.JobSubject(e))
-	if errors.Is(err, streams.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = s.js.Publish(ctx, s.queue.TurnSubject(e), nil)
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return nil
-	}
 	return err
 }

@@ -132,7 +132,7 @@ func (s *Session) removeUnusable(ctx context.Context) (removed int, err error) {
 
 // removeFrom holds a lane while it removes jobs from it.
 func (s *Session) removeFrom(ctx context.Context, e subjects.Entity, seqs []uint64) (r Removal, err error) {
-	h, found, err := s.take(ctx, e)
+	h, found, err := s.take(ctx, e, false)
 	if errors.Is(err, ErrBusy) {
 		n, err := s.count(ctx, e, seqs)
 		return Removal{Spared: n}, err
