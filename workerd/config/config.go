@@ -158,13 +158,3 @@ func (c *Config) PoolFor(kind string) int {
 	}
 	return -1
 }
-
-// NotYet lists the settings that were given (not left at their defaults, and not switched off) and that this version
-// does not act upon, so that the daemon can say so instead of seeming to obey.
-func (c *Config) NotYet() []string {
-	var out []string
-	if c.Queues.Weighted {
-		out = append(out, "queues (weights)")
-	}
-	return out
-}

@@ -124,9 +124,6 @@ func TestCommandLineForm(t *testing.T) {
 	if p.Mode != ModePool || p.Processes != 3 || p.Concurrency != 2 || p.Kinds[0] != "k" || !cfg.Queues.Weighted || cfg.HTTP != "" || cfg.Shutdown.Timeout != 0 {
 		t.Errorf("%+v", cfg)
 	}
-	if want := []string{"queues (weights)"}; !slices.Equal(cfg.NotYet(), want) {
-		t.Error(cfg.NotYet())
-	}
 }
 
 func TestQueuesAsWeights(t *testing.T) {
@@ -137,22 +134,6 @@ func TestQueuesAsWeights(t *testing.T) {
 	cfg = mustLoad(t, Input{Data: []byte(minimal), Env: []string{"SERIATIM_QUEUES=x, y"}})
 	if cfg.Queues.String() != "x,y" {
 		t.Error(cfg.Queues)
-	}
-}
-
-func TestNotYet(t *testing.T) {
-	cfg := mustLoad(t, Input{Data: []byte(`queues: {ci: 2}
-http: ""
-pools:
-  - {name: a, command: [./a], kinds: [k], user: nobody, memory: {soft: 1GiB, hard: 0, check: 5s}, restart: {max_jobs: 10}}
-  - {name: b, command: [./b], memory: {soft: 0}}
-`), Env: []string{"SERIATIM_HTTP=:7433"}})
-	want := []string{"queues (weights)"}
-	if got := cfg.NotYet(); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	if got := mustLoad(t, Input{Data: []byte(minimal)}).NotYet(); len(got) > 0 {
-		t.Error(got)
 	}
 }
 
@@ -276,7 +257,6 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		cfg.Settings()
-		cfg.NotYet()
 		if len(cfg.Pools) == 0 || len(cfg.Queues.List) == 0 {
 			t.Fatal("loaded without pools or queues")
 		}

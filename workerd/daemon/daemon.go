@@ -166,9 +166,6 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	for _, warning := range d.cfg.Warnings {
 		d.log.Warn().Msg(warning)
 	}
-	for _, key := range d.cfg.NotYet() {
-		d.log.Warn().Str("key", key).Msg("this version reads the setting but does not act on it yet")
-	}
 	d.log.Info().Str("version", version.String()).Int("pid", d.link.PID()).Strs("queues", d.cfg.Queues.Names()).Msg("starting")
 
 	if err = d.listen(ctx); err != nil {
@@ -197,8 +194,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	var queues []subjects.Queue
-	for _, name := range d.cfg.Queues.Names() {
-		q := subjects.Queue(name)
+	weights := map[subjects.Queue]int{}
+	for _, served := range d.cfg.Queues.List {
+		q := subjects.Queue(served.Name)
+		weights[q] = served.Weight
 		if _, err = streams.LoadQueue(ctx, js, q); err != nil {
 			return err
 		}
@@ -211,7 +210,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	d.engine, err = engine.Start(ctx, engine.Options{
-		Conn: d.conn, Queues: queues, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
+		Conn: d.conn, Queues: queues, Weights: weights, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
 		Log: d.log, Describe: d.telemetry.describe, Observe: d.observe, OnHeld: d.note(), Predecessor: d.predecessor(),
 	})
 	if err != nil {
