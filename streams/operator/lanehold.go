@@ -40,8 +40,8 @@ type HoldOptions struct {
 
 const (
 	// While it waits for the running job the lane is looked at this often.
-	holdPollMin = 20 * time.Millisecond
-	holdPollMax = 200 * time.Millisecond
+	holdPoll     = 20 * time.Millisecond
+	holdPollMost = 200 * time.Millisecond
 	// pauseLeases is how long, in leases, a pause of a hold that waits lasts when the command dies.
 	pauseLeases = 2
 )
@@ -87,7 +87,7 @@ type waiting struct {
 }
 
 func (w *waiting) take(ctx context.Context) (*hold, error) {
-	for poll := holdPollMin; ; poll = min(2*poll, holdPollMax) {
+	for poll := holdPoll; ; poll = min(2*poll, holdPollMost) {
 		h, _, err := w.s.take(ctx, w.e, true)
 		if err == nil {
 			return h, nil

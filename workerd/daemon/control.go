@@ -11,17 +11,12 @@ import (
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/lifecycle/drain"
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/subjects"
 )
 
 // This file answers what operators ask this worker over NATS: to end a job, to take no more, to stop. The last two are
 // the signals by another way, sent to the top process as the commands quiet and stop of workerd do, so that a guardian
 // knows of them too and an engine that follows this one obeys them.
-
-// canceller ends jobs: the engine.
-type canceller interface {
-	// Cancel says of each job of a lane (queue.type.<encoded id>) what streams.JobRunning and its like mean.
-	Cancel(ctx context.Context, lane string, seqs []uint64) (map[uint64]string, error)
-}
 
 const (
 	// controlBound is how long an answer may take; who asks waits longer.
@@ -108,20 +103,24 @@ func (d *daemon) told(ctx context.Context, signal syscall.Signal, want string) e
 
 // cancelJobs has the engine end jobs.
 func (d *daemon) cancelJobs(ctx context.Context, r streams.ControlRequest) (map[uint64]string, error) {
-	if r.Queue == "" || r.Lane == "" || len(r.Seqs) == 0 || len(r.Seqs) > maxCancelled {
-		return nil, fmt.Errorf("cancel needs queue, lane, and 1 to %d sequences", maxCancelled)
+	if len(r.Seqs) == 0 || len(r.Seqs) > maxCancelled {
+		return nil, fmt.Errorf("cancel needs 1 to %d sequences", maxCancelled)
+	}
+	q, err := subjects.ParseQueue(r.Queue)
+	if err != nil {
+		return nil, err
+	}
+	entity, err := subjects.ParseLane(r.Lane)
+	if err != nil {
+		return nil, err
 	}
 	e := d.health.engine.Load()
 	if e == nil {
 		return nil, errors.New("it runs nothing just now")
 	}
-	c, ok := any(e).(canceller)
-	if !ok {
-		return nil, errors.New("it cannot cancel jobs")
-	}
-	jobs, err := c.Cancel(ctx, r.Queue+"."+r.Lane, r.Seqs)
+	jobs, err := e.Cancel(ctx, q, entity, r.Seqs)
 	if err == nil {
-		d.log.Info().Str("queue", r.Queue).Str("lane", r.Lane).Uints64("seqs", r.Seqs).Msg("an operator cancels jobs")
+		d.log.Info().Str("queue", r.Queue).Stringer("entity", entity).Uints64("seqs", r.Seqs).Msg("an operator cancels jobs")
 	}
 	return jobs, err
 }
