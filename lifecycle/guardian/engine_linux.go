@@ -111,10 +111,20 @@ func (e *engine) heard(kind byte, body []byte) {
 	}
 }
 
+// lastWait bounds the wait for the reader of a dead engine's pipe, should a child have the other end after all. On a busy
+// host the reader may not get a processor for seconds, and what it has not read is lost: an end in order looked like a crash.
+const lastWait = 10 * time.Second
+
 // last is what a dead engine has said. Nothing else has its end of the pipe, so the reader comes to its end.
 func (e *engine) last() (held []byte, leaving bool, status int) {
-	_ = e.in.SetReadDeadline(time.Now().Add(time.Second)) // should a child have it after all
-	<-e.read
+	t := time.NewTimer(lastWait)
+	defer t.Stop()
+	select {
+	case <-e.read:
+	case <-t.C:
+		_ = e.in.SetReadDeadline(time.Now()) // a pipe always takes one
+		<-e.read
+	}
 	return e.ended()
 }
 

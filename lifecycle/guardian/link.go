@@ -151,8 +151,9 @@ func (l *Link) Predecessor() (Held, Reason, bool) {
 	return h, l.predeces.Reason, true
 }
 
-// leaveWait bounds the wait for a guardian that does not read.
-const leaveWait = time.Second
+// leaveWait bounds the wait for a guardian that does not read. It is long because on a busy host the own writer, too, may
+// not get a processor for seconds, and an end that was not told is taken for a crash.
+const leaveWait = 10 * time.Second
 
 // Leave tells that this process is about to exit on purpose with this status, and ends the link. Without it an end is
 // taken for a crash, whatever its status.

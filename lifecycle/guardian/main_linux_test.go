@@ -189,6 +189,8 @@ func watchOf(word string) func() time.Duration {
 	switch word {
 	case "short": // it is never moved on
 		return func() time.Duration { return begun + 300*time.Millisecond }
+	case "idle": // however busy the host is: what it is to show has nothing to do with sessions
+		return func() time.Duration { return clock.Boot() + time.Minute }
 	case "nosession":
 		return func() time.Duration { return 0 }
 	}

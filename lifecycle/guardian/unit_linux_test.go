@@ -3,6 +3,7 @@ package guardian
 import (
 	"os"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -50,4 +51,27 @@ func TestInstancesAsText(t *testing.T) {
 			t.Errorf("%q was taken for an instance", text)
 		}
 	}
+}
+
+// On a busy host the guardian's reader may run only long after the engine's death. What the engine said still counts.
+func TestTheLastWordsOfADeadEngineAreRead(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write(append(encode(tellHeld, Held{Session: "s"}), encode(tellLeave, wireLeave{Status: 7})...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{in: in, read: make(chan struct{})}
+	go func() {
+		time.Sleep(1500 * time.Millisecond)
+		e.listen()
+	}()
+	if held, leaving, status := e.last(); string(held) != `{"session":"s"}` || !leaving || status != 7 {
+		t.Errorf("it said %q, %v, %d", held, leaving, status)
+	}
+	_ = in.Close()
 }
