@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -27,6 +28,9 @@ const (
 	HeaderDeadPublished = "Dead-Published-At"
 	HeaderDeadWorker    = "Dead-Worker"
 	HeaderDeadHistory   = "Dead-History"
+	// HeaderCarried is what a failed job that lets others pass was charged with in its earlier places. It ends with the
+	// job: a dead one that is retried begins anew.
+	HeaderCarried = "Job-Carried"
 	// HeaderDeadRetry is a random text that becomes part of the id under which the job goes back to its queue.
 	HeaderDeadRetry = "Dead-Retry"
 
@@ -45,8 +49,13 @@ type Death struct {
 	Attempts int
 	// PublishedAt is when the job came in.
 	PublishedAt time.Time
-	// Worker is the id of the worker that gave it up, History what happened in each attempt, on one line.
+	// Worker is the id of the worker that gave it up, History a summary on one line.
 	Worker, History string
+	// Tries are the attempts that failed, the oldest first.
+	Tries []lane.Try
+	// Room is the largest message that the server takes, in bytes. Tries are shortened until the letter fits; 0 leaves
+	// them the least that every letter has.
+	Room int64
 }
 
 // DeadMessage is the message that stores a job of the queue, job with sequence m.Seq, as dead. It carries the job's
@@ -57,6 +66,7 @@ func DeadMessage(q subjects.Queue, m Message, d Death) *nats.Msg {
 	out := nats.NewMsg(q.Dead(lane))
 	out.Data = m.Data
 	out.Header = withoutDeath(subjects.StripServer(m.Header))
+	out.Header.Del(HeaderCarried)
 	if subjects.Get(out.Header, subjects.HeaderJobID) == "" {
 		out.Header.Set(subjects.HeaderJobID, fmt.Sprintf("%s-%d", q, m.Seq))
 	}
@@ -75,7 +85,21 @@ func DeadMessage(q subjects.Queue, m Message, d Death) *nats.Msg {
 	if !d.PublishedAt.IsZero() {
 		out.Header.Set(HeaderDeadPublished, d.PublishedAt.UTC().Format(time.RFC3339Nano))
 	}
+	if text := triesText(d.Tries, d.roomFor(out)); text != "" {
+		out.Header.Set(HeaderDeadTries, text)
+	}
 	return out
+}
+
+// roomFor is how long the tries of a letter may be that is complete but for them.
+func (d Death) roomFor(letter *nats.Msg) int {
+	const own = len(HeaderDeadTries) + len(": \r\n")
+	header := headerSize(letter.Header) + own
+	left := deathRoom - deathMost
+	if d.Room > 0 {
+		left = int(d.Room) - header - len(letter.Data)
+	}
+	return min(maxDeadTries, left, maxHeader-moveRoom-header)
 }
 
 // oneLine makes text fit for a header: no line breaks, no control characters, no more than most bytes.
@@ -111,7 +135,9 @@ type DeadInfo struct {
 	PublishedAt *time.Time `json:"published_at,omitempty"`
 	Worker      string     `json:"worker,omitempty"`
 	History     string     `json:"history,omitempty"`
-	Size        int        `json:"size"`
+	// Tries are the attempts that failed, the oldest first, as far as there was room for them.
+	Tries []lane.Try `json:"tries,omitempty"`
+	Size  int        `json:"size"`
 }
 
 // DeadFilter says which dead jobs are meant. Its conditions must all hold; the zero value is all dead jobs.
@@ -192,6 +218,7 @@ func deadInfo(q subjects.Queue, m Message) DeadInfo {
 		Seq: m.Seq, Entity: info.Entity, Kind: info.Kind, ID: info.ID, DiedAt: m.Time, Size: m.Size,
 		Cause: subjects.Get(m.Header, HeaderDeadCause), Error: subjects.Get(m.Header, HeaderDeadError),
 		Worker: subjects.Get(m.Header, HeaderDeadWorker), History: subjects.Get(m.Header, HeaderDeadHistory),
+		Tries: readTries(subjects.Get(m.Header, HeaderDeadTries)),
 	}
 	// What does not parse was written by somebody else and is shown as not known.
 	d.Attempts, _ = strconv.Atoi(subjects.Get(m.Header, HeaderDeadAttempts))
@@ -242,6 +269,7 @@ func revived(q subjects.Queue, m Message, d DeadInfo) *nats.Msg {
 	out := nats.NewMsg(q.Job(lane))
 	out.Data = m.Data
 	out.Header = withoutDeath(subjects.StripServer(m.Header))
+	out.Header.Del(HeaderCarried) // in case that somebody else stored the letter
 	// "Duplicate" in answer to this id lets the dead job be removed, so no publisher may be able to use it up before.
 	secret := subjects.Get(m.Header, HeaderDeadRetry)
 	if secret == "" { // stored by somebody else

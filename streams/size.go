@@ -12,8 +12,10 @@ import (
 // A job that dies is stored once more with the reason in its headers, and a job that is retried with its id. What
 // could not be stored once more must be refused to its publisher: later it would hold up its lane for ever.
 const (
-	// moveRoom is kept free in a job. A death takes 3 KiB of it at the most.
-	moveRoom = 4 << 10
+	// moveRoom is kept free in a job. A death takes deathMost of it at the most, and what is left of the server's room
+	// for the attempts.
+	moveRoom  = 4 << 10
+	deathMost = 3 << 10
 	// deathRoom is what a death takes. A limit may be raised up to it, for a job that has no room for the headers of a
 	// retry.
 	deathRoom = 7 << 9

@@ -232,6 +232,13 @@ func clean(s string, most int, solid bool) bool {
 	return true
 }
 
+// MayReply says whether workers send outcomes to this subject: to inboxes ("_INBOX…") and below "results". They send
+// with their own rights, and must not be aimed at anything else by whoever may publish a job.
+func MayReply(subject string) bool {
+	first, rest, _ := strings.Cut(subject, ".")
+	return badReply(subject) == "" && rest != "" && (strings.HasPrefix(first, "_INBOX") || first == "results")
+}
+
 // badReply says why nothing may be published to a reply subject, or "". The outcome is published with a worker's
 // rights, so a publisher must not be able to aim it at the server's own subjects or at turns and claims.
 func badReply(subject string) string {

@@ -98,6 +98,18 @@ func TestUnusableHeaders(t *testing.T) {
 	}
 }
 
+func TestMayReply(t *testing.T) {
+	for subject, want := range map[string]bool{
+		"_INBOX.abc": true, "_INBOX.abc.1": true, "_INBOX_web.x": true, "results.ci": true, "results.a.b.c": true,
+		"": false, "_INBOX": false, "results": false, "resultsx.a": false, "my.results": false, "jobs.ci.build.1": false,
+		"claims.ci.build.1": false, "$JS.API.STREAM.PURGE.JOBS_ci": false, "_INBOX.*": false, "results.>": false, "results..a": false, "inbox.a": false,
+	} {
+		if got := MayReply(subject); got != want {
+			t.Errorf("%q: %v", subject, got)
+		}
+	}
+}
+
 // A trace context that no one can use is no reason to give a job up.
 func TestUnusableTraceparentIsDropped(t *testing.T) {
 	job, err := ReadJobHeader("ci", 7, Header{HeaderTraceparent: {"a\x00"}})

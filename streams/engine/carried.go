@@ -4,12 +4,13 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 )
 
 // headerCarried is what a failed job brings along that let others pass: what it was charged with in its earlier places.
 // A publisher that writes it into a job of its own makes that job die earlier, and nothing else.
-const headerCarried = "Job-Carried"
+const headerCarried = streams.HeaderCarried
 
 type carried struct {
 	Counts lane.Counts `json:"counts"`

@@ -55,6 +55,7 @@ type Engine struct {
 	idlePulls    []*pull
 	visits       map[string][]func() // by lane: what waits for its visit
 	unservedAt   map[string]time.Duration
+	repliedAt    time.Duration // when it was told last that a reply goes nowhere
 	slots        int
 	phase        string // running, quiet, stopping
 	startedAt    time.Time

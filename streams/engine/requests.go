@@ -156,7 +156,7 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 		Subject: "jobs." + name, Seq: a.Head.Seq, Header: subjects.Header(msg.header), Data: msg.body,
 	}, streams.Death{
 		Cause: r.Cause, Error: r.Error, Attempts: r.Attempt, PublishedAt: msg.published(),
-		Worker: e.opts.Worker, History: string(counts),
+		Worker: e.opts.Worker, History: string(counts), Tries: r.Tries, Room: e.conn.MaxPayload(),
 	})
 	if !a.Move {
 		m.Header.Del(subjects.HeaderMsgID)
@@ -220,7 +220,7 @@ func (e *Engine) start(name string, a lane.Start) {
 	kill := make(chan struct{})
 	job := &Job{
 		Queue: msg.queue, Entity: msg.entity, Header: msg.job, Kill: kill,
-		Seq: a.Head.Seq, Fence: a.Fence, Attempt: a.Attempt, Body: msg.body,
+		Seq: a.Head.Seq, Fence: a.Fence, Attempt: a.Attempt, Body: msg.body, tell: e.tellerOf(msg),
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &run{lane: name, fence: a.Fence, job: job, stop: cancel, kill: kill, since: e.now(), wall: time.Now()}

@@ -12,6 +12,7 @@ import (
 	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/streams/engine"
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/subjects"
 	"github.com/seriatim/seriatim/workerd/config"
 )
 
@@ -55,10 +56,18 @@ func (d *daemon) poolConfig(p config.Pool, killAfter time.Duration) lifecycle.Co
 		KillAfter:  killAfter,
 		Log:        func(l lifecycle.LogLine) { logLine(d.log, l) },
 		OnEvent:    d.childEvent,
-		OnProgress: d.telemetry.progressed,
+		OnProgress: d.progressed,
 	}
 	limit(&c, p)
 	return c
+}
+
+// progressed hands on what a job says of itself: to the session's record, and to who waits for the job.
+func (d *daemon) progressed(j lifecycle.Job, p lifecycle.Progress) {
+	d.telemetry.progressed(j, p)
+	if job := d.runs.job(runKey{subjects.Queue(j.Queue), j.Fence}); job != nil {
+		job.Progress(p.At, p.Of, p.Note)
+	}
 }
 
 // runner lets the engine run jobs in the pools.
@@ -77,6 +86,7 @@ func (r runner) Serves(kind string) bool {
 func (r runner) Run(ctx context.Context, j *engine.Job) lane.Outcome {
 	h := j.Header
 	key := runKey{j.Queue, j.Fence}
+	r.runs.begin(key, j)
 	defer r.runs.ended(key)
 	ctx, release := gently(ctx)
 	defer release()

@@ -16,6 +16,7 @@ const watchEvery = 100 * time.Millisecond
 type runs struct {
 	mu   sync.Mutex
 	pids map[runKey]int
+	jobs map[runKey]*engine.Job
 
 	link *guardian.Link
 	stop chan struct{}
@@ -26,6 +27,22 @@ type runs struct {
 type runKey struct {
 	queue subjects.Queue
 	fence uint64
+}
+
+func (r *runs) begin(k runKey, j *engine.Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.jobs == nil {
+		r.jobs = map[runKey]*engine.Job{}
+	}
+	r.jobs[k] = j
+}
+
+// job is the job of a run, nil when it is over.
+func (r *runs) job(k runKey) *engine.Job {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs[k]
 }
 
 func (r *runs) started(k runKey, pid int) {
@@ -41,6 +58,7 @@ func (r *runs) ended(k runKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.pids, k)
+	delete(r.jobs, k)
 }
 
 // watch tells the guardian the engine's deadlines until close.
