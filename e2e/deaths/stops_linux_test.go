@@ -1,6 +1,7 @@
 package deaths
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -116,30 +117,33 @@ func awaitSaid(t *testing.T, h *rig.Host, message string) {
 
 // An engine that is stopped for twice its lease while others take its lanes: its guardian has killed its jobs before.
 func TestScenario17AStoppedEngine(t *testing.T) {
-	const lease = 6 * time.Second
+	const lease = 5 * time.Second
 	s := newScene(t, "--lease", lease.String(), "--max-lost", "0")
 	hosts := []*rig.Host{s.Host("a", s.SleepPool(1, 4)), s.Host("b", s.SleepExec(4))}
 	for _, h := range hosts {
 		h.Start()
 	}
-	// Few entities with many short jobs: whoever holds a lane always runs something, and the next one is at hand.
+	// Few entities with many short jobs: whoever holds a lane always runs something, and the next one is at hand. Each
+	// round begins with enough for twice its time.
 	n := rounds(t, 2)
 	const entities, jobMS = 6, 50
-	perEntity := (n + 1) * int(3*lease/time.Millisecond) / jobMS
-	var list []rig.Job
-	for i := range perEntity {
-		for e := range entities {
-			list = append(list, rig.Job{Entity: []string{"e.0", "e.1", "e.2", "e.3", "e.4", "e.5"}[e], MS: jobMS + i%7})
+	const enough = entities * int(4*lease/time.Millisecond) / jobMS
+	published := 0
+	supply := func() {
+		var list []rig.Job
+		for ; published < s.Tail.Finished+enough; published++ {
+			list = append(list, rig.Job{Entity: fmt.Sprint("e.", published%entities), MS: jobMS + published/entities%7})
 		}
+		s.Import(list...)
 	}
-	s.Import(list...)
+	supply()
 	s.startsOn("", 2*entities, 0)
 	var fenced []time.Duration
 	taken := 0
 	for i := range n {
 		h := hosts[i%2]
-		from := record.Now()
-		s.startsOn(h.Name, 3, from)
+		supply()
+		s.startsOn(h.Name, 3, record.Now())
 		engine := engineOf(t, h)
 		at, since := record.Now(), time.Now()
 		if err := syscall.Kill(engine, syscall.SIGSTOP); err != nil {
