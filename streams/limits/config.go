@@ -14,17 +14,14 @@ type Config struct {
 	Past time.Duration
 	// Look is the time between two looks at a limit that nothing happened to.
 	Look time.Duration
-	// Keep is how long permits that nobody uses are kept for the next jobs while nobody else wants them, and KeepWanted
-	// while somebody does who has at least as many.
-	Keep, KeepWanted time.Duration
+	// Keep is how long permits that nobody uses are kept for the next jobs.
+	Keep time.Duration
 	// Hold is how long a session keeps the permit by which it has one more than another that wants one.
 	Hold time.Duration
 	// Polite is how long a session that has its part leaves free room to those that want some.
 	Polite time.Duration
 	// WantKeep is how long a session says that it wants more after its last lane was turned away.
 	WantKeep time.Duration
-	// Reserve is how long a permit is kept for a lane that lacks one of a later limit, and ReserveEvery how often.
-	Reserve, ReserveEvery time.Duration
 	// DelayMin and DelayMax bound for how long a lane that was turned away is given back; in between it is so long that
 	// about Rate of them come back in a second. Probe is the same for a turn of a queue that is at its limit.
 	DelayMin, DelayMax, Probe time.Duration
@@ -37,8 +34,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		AnswerWait: 2 * time.Second, WatchLag: 50 * time.Millisecond, Unheard: 10 * time.Second, Past: 5 * time.Second,
-		Look: 100 * time.Millisecond, Keep: time.Second, KeepWanted: 100 * time.Millisecond, Hold: time.Second,
-		Polite: 500 * time.Millisecond, WantKeep: 2 * time.Second, Reserve: time.Second, ReserveEvery: 3 * time.Second,
+		Look: 100 * time.Millisecond, Keep: 150 * time.Millisecond, Hold: time.Second,
+		Polite: 500 * time.Millisecond, WantKeep: 2 * time.Second,
 		DelayMin: 20 * time.Millisecond, DelayMax: 5 * time.Second, Probe: 100 * time.Millisecond, Rate: 50,
 	}
 }
@@ -63,8 +60,6 @@ const (
 	RuleNewLife
 	// RuleGive: a session gives to others that want.
 	RuleGive
-	// RuleReserve: a permit is kept for a while for a lane that lacks one of a later limit, and of a later one only.
-	RuleReserve
 	// RuleGiveBack: a share that nobody uses is given back.
 	RuleGiveBack
 
@@ -72,7 +67,7 @@ const (
 )
 
 var ruleNames = [ruleCount]string{
-	"share-cas", "sent-is-gone", "only-dead", "only-stored", "write-down", "new-life", "give", "reserve", "give-back",
+	"share-cas", "sent-is-gone", "only-dead", "only-stored", "write-down", "new-life", "give", "give-back",
 }
 
 // String names the rule.

@@ -10,14 +10,13 @@ import (
 type demand struct {
 	// away are the times at which lanes that were turned away come back, to this worker or another.
 	away times
-	// coming are the times until which lanes that were let in are expected to ask for their permit, oldest first.
+	// coming are the times until which lanes are expected to ask for a permit that they can have, oldest first: those that
+	// were let in, and those that came before a permit did.
 	coming []time.Duration
 
 	wantUntil time.Duration // the want stands at least until then
 	probeAt   time.Duration // for the queue's own limit: no turn is of use before
 	burst     int           // how many more jobs a turn that was turned away stands for
-
-	keepUntil, keepAgain time.Duration // a permit is kept for a lane that lacks a later one; and when again
 
 	low      int           // the fewest permits without use since lowSince
 	lowSince time.Duration // 0: none is without use
@@ -51,14 +50,15 @@ func (d *demand) arrived() {
 // Admit says whether it is of use to go on with a turn whose job will be under these limits: a permit of each is free,
 // or can be had. If so, it is being got while the lane is opened. Otherwise the turn is better given back, for wait.
 func (m *Machine) Admit(names ...string) (wait time.Duration, ok bool) {
-	for i, name := range names {
+	for _, name := range names {
 		l := m.limits[name]
 		if l == nil || l.n == 0 {
 			continue
 		}
 		l.pass(m.now)
 		if !m.prospects(l, len(l.coming)) {
-			return m.refuse(l, names[:i]), false
+			wait, _ = m.refuse(l)
+			return wait, false
 		}
 	}
 	for _, name := range names {
@@ -75,31 +75,34 @@ func (m *Machine) prospects(l *limit, taken int) bool {
 	return m.free(l)+m.room(l)-taken > 0
 }
 
-// Acquire takes a permit of each limit for one job that is about to start, of all or of none. Refused, the lane is to be
-// given back for wait. Each job acquires its own; the permit of the job before is released first.
-func (m *Machine) Acquire(names ...string) (p Permit, wait time.Duration, ok bool) {
+// Acquire takes a permit of each limit for one job that is about to start: of all, or of none. Each job acquires its own;
+// the permit of the job before is released first. A permit that is not Held was refused. Soon says that one is being
+// got: the lane had better stay in hand for some hundred milliseconds and ask again on each tick, and after each batch
+// of events that held an answer or a document. Otherwise, or after that, it is to be given back for wait.
+func (m *Machine) Acquire(names ...string) (p Permit, wait time.Duration, soon bool) {
 	if m.me == "" {
 		return Permit{}, m.cfg.DelayMin, false
 	}
-	full := -1
-	for i, name := range names {
+	var full *limit
+	for _, name := range names {
 		l := m.limits[name]
 		if l == nil {
 			continue
 		}
 		l.pass(m.now)
 		l.arrived()
-		if l.n > 0 && full < 0 && m.free(l) == 0 {
-			full = i
+		if l.n > 0 && full == nil && m.free(l) == 0 {
+			full = l
 		}
 	}
-	if full >= 0 {
-		return Permit{}, m.refuse(m.limits[names[full]], names[:full]), false
+	if full != nil {
+		wait, soon = m.refuse(full)
+		return Permit{}, wait, soon
 	}
 	for _, name := range names {
 		m.limit(name).inUse++
 	}
-	return Permit{life: m.life, names: names}, 0, true
+	return Permit{life: m.life, names: names}, 0, false
 }
 
 // Release gives a permit back when nothing of its job runs any more. A permit of a session that is over frees nothing.
@@ -134,57 +137,45 @@ func (m *Machine) exceeds(l *limit, own, theirs int) bool {
 	return own >= theirs+2 || own == theirs+1 && m.now-l.heldSince >= m.cfg.Hold
 }
 
-// refuse notes a lane that is turned away because of limit l, and says for how long. Of the limits that come before it
-// a permit is kept for that lane, now and then: two workers of which each has what the other lacks would otherwise
-// swap for ever.
-func (m *Machine) refuse(l *limit, before []string) time.Duration {
-	wait := m.wait(l)
-	heap.Push(&l.away, m.now+wait+m.cfg.DelayMin)
-	l.wantUntil = m.now + wait + m.cfg.WantKeep
+// refuse notes a lane that is turned away because of limit l, and says for how long; soon says that it only came too
+// early.
+func (m *Machine) refuse(l *limit) (wait time.Duration, soon bool) {
 	l.dirty = true
-	if l.name == Queue && m.now >= l.probeAt {
-		l.probeAt = m.now + wait
-		l.burst = min(max(2*l.burst, 1), l.n, max(m.slots, 1))
+	if m.room(l) > 0 || l.write != nil && l.write.own > l.doc.Shares[m.me] {
+		l.coming = append(l.coming, m.now+comingFor)
+		return m.spread(m.cfg.DelayMin), true
 	}
-	if m.cfg.Broken.Off(RuleReserve) {
-		return wait
-	}
-	for _, name := range before {
-		if b := m.limits[name]; b != nil && b.n > 0 && m.now >= b.keepAgain {
-			b.keepUntil, b.keepAgain = m.now+m.cfg.Reserve, m.now+m.cfg.ReserveEvery
-		}
-	}
-	return wait
-}
-
-// wait is for how long a lane is turned away: the more there are, the longer, so that they come back at a bounded rate.
-func (m *Machine) wait(l *limit) time.Duration {
 	d := min(time.Duration(len(l.away)+1)*time.Second/time.Duration(m.cfg.Rate), m.cfg.DelayMax)
-	switch {
-	case m.room(l) > 0 || l.write != nil && l.write.own > l.doc.Shares[m.me]:
-		d = m.cfg.DelayMin // it is being got
-	case l.name == Queue:
+	if l.name == Queue {
 		d = max(d, m.cfg.Probe)
 	}
-	return max(time.Duration(float64(d)*(0.8+0.4*m.random())), m.cfg.DelayMin)
+	d = m.spread(d)
+	heap.Push(&l.away, m.now+d+m.cfg.DelayMin)
+	l.wantUntil = m.now + d + m.cfg.WantKeep
+	if l.name == Queue && m.now >= l.probeAt {
+		l.probeAt = m.now + d
+		l.burst = min(max(2*l.burst, 1), l.n, max(m.slots, 1))
+	}
+	return d, false
 }
 
-// needed is how many permits this session could use: for what runs, what is about to start, and what was turned away.
+// spread keeps lanes that were turned away together from coming back together.
+func (m *Machine) spread(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (1 + 0.4*m.random()))
+}
+
+// needed is how many permits this session has use for: for what runs and what is about to start.
 func (l *limit) needed(now time.Duration) int {
 	l.pass(now)
-	away := len(l.away)
-	if away > 0 {
-		away = max(away, l.burst)
-	}
-	return l.inUse + len(l.coming) + away
+	return l.inUse + len(l.coming)
 }
 
-// kept is how many permits without use are not to be given away.
-func (l *limit) kept(now time.Duration) int {
-	if now < l.keepUntil {
-		return 1
+// lacking is how many more jobs it turned away that it could run.
+func (l *limit) lacking() int {
+	if len(l.away) == 0 {
+		return 0
 	}
-	return 0
+	return max(len(l.away), l.burst)
 }
 
 // Startable is how many more jobs could start under the queue's own limit, permits that can be had included; slots is

@@ -78,11 +78,13 @@ func (d Document) living(dead func(string) bool) Document {
 	return c
 }
 
-// give moves one permit from one session to another that wants it.
-func (d Document) give(from, to string) {
+// give moves one permit from one session to another that wants it, at revision rev. If that wants more, it does so
+// anew: others come first.
+func (d Document) give(from, to string, rev uint64) {
 	d.add(from, -1)
 	d.add(to, 1)
 	w := d.Wants[to]
+	w.Since = rev
 	if w.N--; w.N > 0 {
 		d.Wants[to] = w
 	} else {

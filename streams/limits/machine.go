@@ -165,14 +165,17 @@ func (m *Machine) Seen(name string, rev uint64, value []byte) {
 		return
 	}
 	doc, err := Decode(value)
-	l.take(rev, doc)
+	m.take(l, rev, doc)
 	l.newer = err == ErrNewer //nolint:errorlint // Decode returns it bare
 	l.read = nil
 }
 
 // take makes a document the newest that is known. A write that expected an older one was stored before it or never will
 // be; the document tells which.
-func (l *limit) take(rev uint64, doc Document) {
+func (m *Machine) take(l *limit, rev uint64, doc Document) {
+	if doc.Shares[m.me] != l.doc.Shares[m.me] {
+		l.heldSince = m.now
+	}
 	l.rev, l.doc, l.newer, l.older, l.dirty = rev, doc, false, 0, true
 	if l.write != nil && rev > l.write.write.Expect {
 		l.write, l.yields = nil, 0
@@ -233,7 +236,7 @@ func (m *Machine) Stored(op Op, rev uint64) {
 		if w := l.write; w != nil && w.op == op {
 			l.heard = m.now
 			if rev > l.rev {
-				l.take(rev, w.write.Doc)
+				m.take(l, rev, w.write.Doc)
 			}
 			return
 		}
@@ -245,7 +248,7 @@ func (m *Machine) Refused(op Op) {
 	for _, l := range m.order {
 		if w := l.write; w != nil && w.op == op && !w.refused {
 			if m.cfg.Broken.Off(RuleShareCAS) {
-				l.take(l.rev+1, w.write.Doc)
+				m.take(l, l.rev+1, w.write.Doc)
 				return
 			}
 			w.refused = true

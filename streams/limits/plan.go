@@ -1,7 +1,5 @@
 package limits
 
-import "time"
-
 // plan decides what this session writes into a limit's document now: it gives away what others are to have, takes what
 // it needs and nobody has, and says what it still wants. One write at a time.
 func (m *Machine) plan(l *limit) {
@@ -42,19 +40,15 @@ func (m *Machine) plan(l *limit) {
 		}
 	case d.sum > l.n:
 		d.change(-min(d.own-l.inUse, d.sum-l.n))
-	case l.hungry && !m.cfg.Broken.Off(RuleGive):
-		d.giveAway(needed)
 	default:
-		d.change(-m.idle(l, d.own-needed-l.kept(m.now), m.cfg.Keep))
+		d.giveAway(needed)
+		d.change(-m.idle(l, d.own-needed))
 	}
 	if needed > d.own && d.sum < l.n {
 		d.change(min(needed-d.own, d.takeable()))
 	}
-	d.want(needed-d.own, wanting)
+	d.want(max(needed+l.lacking()-d.own, 0), wanting)
 	if d.changed {
-		if d.own != l.doc.Shares[m.me] {
-			l.heldSince = m.now
-		}
 		m.send(l, d.doc, d.own)
 	}
 }
@@ -88,48 +82,40 @@ func (d *draft) change(n int) {
 	d.sum += n
 }
 
-// giveAway gives permits to others that want some: those without use, and, job by job, those by which this session has
-// more.
+// giveAway gives, job by job, the permits by which this session has more than others that want some, in the same write
+// that takes them from it.
 func (d *draft) giveAway(needed int) {
 	m, l := d.m, d.l
-	kept := l.kept(m.now)
-	idle := m.idle(l, d.own-needed-kept, m.cfg.KeepWanted)
-	for free := d.own - l.inUse - kept; free > 0; free-- {
+	if !l.hungry || m.cfg.Broken.Off(RuleGive) {
+		return
+	}
+	// Those that jobs have just freed for others, and those that no lane is coming for.
+	for free := max(l.yields, d.own-needed); free > 0 && d.own > l.inUse; free-- {
 		from := &l.doc
 		if d.changed {
 			from = &d.doc
 		}
 		to := from.hungriest(m.me, m.dead)
-		if to == "" {
-			return
-		}
-		theirs := from.Shares[to]
-		switch spare := d.own - needed - kept; {
-		case spare > 0 && d.own > theirs:
-		case spare > 0 && idle > 0:
-			idle--
-		case m.exceeds(l, d.own, theirs):
-		default:
+		if to == "" || !m.exceeds(l, d.own, from.Shares[to]) {
 			return
 		}
 		d.open()
-		d.doc.give(m.me, to)
+		d.doc.give(m.me, to, l.rev)
 		d.own--
 	}
 }
 
-// idle is how many permits have been without use for all of a while; spare is how many are now.
-func (m *Machine) idle(l *limit, spare int, keep time.Duration) int {
+// idle is how many permits have been without use for a while; spare is how many are now.
+func (m *Machine) idle(l *limit, spare int) int {
 	switch {
 	case spare <= 0 || m.cfg.Broken.Off(RuleGiveBack):
 		l.lowSince = 0
 		return 0
-	case l.lowSince == 0 || m.now-l.lowSince >= keep && l.low == 0:
+	case l.lowSince == 0 || l.low == 0:
 		l.low, l.lowSince = spare, m.now
-		return 0
 	}
 	l.low = min(l.low, spare)
-	if m.now-l.lowSince < keep {
+	if m.now-l.lowSince < m.cfg.Keep {
 		return 0
 	}
 	n := l.low
@@ -171,8 +157,8 @@ func (d *draft) want(missing int, wanting bool) {
 	case missing > 0 && (!wanting || d.changed || missing >= 2*now.N):
 		d.open()
 		since := l.rev
-		if wanting {
-			since = now.Since
+		if wanting && d.own >= l.doc.Shares[m.me] {
+			since = now.Since // who gives one away wants anew
 		}
 		d.doc.Wants[m.me] = Want{N: missing, Since: since}
 	case missing <= 0 && wanting && (d.changed || m.now >= l.wantUntil):
