@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -19,8 +20,10 @@ func queueArg(name string) (subjects.Queue, error) {
 
 // badOption marks what the server's state has no part in as a fault of the command line.
 func badOption(err error) error {
-	if errors.Is(err, streams.ErrPolicy) || errors.Is(err, streams.ErrOption) {
-		return usage{err}
+	for _, kind := range []error{streams.ErrPolicy, streams.ErrOption, schedule.ErrSpec, schedule.ErrName} {
+		if errors.Is(err, kind) {
+			return usage{err}
+		}
 	}
 	return err
 }

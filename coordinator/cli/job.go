@@ -13,7 +13,6 @@ import (
 
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
-	"github.com/seriatim/seriatim/workerd/config"
 )
 
 func (a *App) jobCommand() *cobra.Command {
@@ -22,46 +21,41 @@ func (a *App) jobCommand() *cobra.Command {
 }
 
 func (a *App) jobPublish() *cobra.Command {
-	var o streams.PublishOptions
-	var data, dataFile, timeout string
-	var headers []string
+	var job jobFlags
+	var later laterFlags
+	var id string
+	var ifIdle bool
 	cmd := &cobra.Command{
 		Use: "publish QUEUE TYPE.ID", Aliases: []string{"pub"}, Short: "Publish one job and print its sequence", Args: takes("QUEUE", "TYPE.ID"),
-		Example: "  coordinator job publish ci build.123 --kind archive --data '{\"ref\":\"main\"}'",
+		Long: "Publish one job and print its sequence; with --in or --at a job for later, of which the id is printed.",
+		Example: "  coordinator job publish ci build.123 --kind archive --data '{\"ref\":\"main\"}'\n" +
+			"  coordinator job publish ci build.123 --in 5m",
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Kind, "kind", "", "kind of the job (default: default)")
-	f.StringVar(&o.ID, "id", "", "id; a second job of the same id within two minutes is not stored")
-	f.StringVar(&data, "data", "", "body")
-	f.StringVar(&dataFile, "data-file", "", "body from a `file`; - is standard input")
-	f.StringArrayVarP(&headers, "header", "H", nil, "header of your own, `Name:value`; may be given several times")
-	f.IntVar(&o.MaxAttempts, "max-attempts", 0, "dead after so many failures (default: the queue's)")
-	f.StringVar(&timeout, "timeout", "", "how long the job may run, such as 90s (for the server's answer, set NATS_TIMEOUT)")
-	f.BoolVar(&o.IfIdle, "if-idle", false, "only if the entity has no unfinished job")
+	job.bind(f)
+	later.bind(f)
+	f.StringVar(&id, "id", "", "id; a second job of the same id within two minutes, or as long as it waits for its time, is not stored")
+	f.BoolVar(&ifIdle, "if-idle", false, "only if the entity has no unfinished job")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		e, err := subjects.ParseEntity(args[1])
 		if err != nil {
 			return usage{err}
 		}
-		if o.MaxAttempts < 0 || f.Changed("max-attempts") && o.MaxAttempts == 0 {
-			return usagef("leave it out to use the queue's", "--max-attempts must be above 0")
-		}
-		if timeout != "" {
-			if o.Timeout, err = config.ParseDuration(timeout); err != nil {
-				return usagef("", "--timeout: %w", err)
-			}
-		}
-		if o.Header, err = parseHeaders(headers); err != nil {
+		o, err := job.options()
+		if err != nil {
 			return err
 		}
-		if f.Changed("data") && dataFile != "" {
-			return usagef("", "--data and --data-file do not go together")
+		o.ID, o.IfIdle = id, ifIdle
+		when, err := later.when(f)
+		if err != nil {
+			return err
 		}
 		return a.onQueue(cmd, args, func(ctx context.Context, s *session, q subjects.Queue) error {
-			if o.Data = []byte(data); dataFile != "" {
-				if o.Data, err = a.body(dataFile, s.nc.MaxPayload()); err != nil {
-					return err
-				}
+			if o.Data, err = job.body(a, s); err != nil {
+				return err
+			}
+			if when != nil {
+				return a.publishLater(ctx, s, q, e, o, *when)
 			}
 			seq, duplicate, err := streams.Publish(ctx, s.nc, q, e, o)
 			if err != nil {
