@@ -49,12 +49,16 @@ func (w *world) supervise() {
 		if h.away || !h.Proc.Ended() {
 			continue
 		}
-		d := h.deploy
+		d := h.leaving
 		if d == nil {
-			d = &Done{Fault: Fault{Kind: Ended, Worker: slices.Index(w.hosts, h), At: time.Duration(record.Now() - w.start)}, Began: record.Now()}
+			d = &Done{Fault: Fault{Kind: Ended, Worker: slices.Index(w.hosts, h), At: time.Duration(record.Now() - w.start), For: time.Second}, Began: record.Now()}
+			h.leaving = d
 			w.t.Logf("worker %s ended by itself: %v", h.Name, h.Proc.Wait(w.t.Context()))
 		}
-		h.deploy = nil
+		if record.Now() < d.Began+int64(d.For) {
+			continue // as whoever supervises it would wait
+		}
+		h.leaving = nil
 		h.Begin()
 		w.over(*d, h.Name)
 	}
@@ -115,7 +119,7 @@ func (w *world) beginServer(d Done) {
 	}
 	s := w.Servers[i]
 	who = s.Name() + who
-	if d.Server = i; d.Servers() {
+	if d.Server = i; d.Kind == ServersKill {
 		who = "all"
 	}
 	again := func(s interface{ Again() error }) {
@@ -151,9 +155,6 @@ func (w *world) beginServer(d Done) {
 		}
 	}
 }
-
-// Servers says that it hits all servers.
-func (d Done) Servers() bool { return d.Kind == ServersKill }
 
 func (w *world) beginWorker(d Done, h *host) {
 	w.t.Helper()
@@ -227,8 +228,8 @@ func (w *world) beginWorker(d Done, h *host) {
 		w.dead(d, []proc.Stat{child})
 		w.over(d, h.Name)
 	case Deploy:
-		if h.deploy == nil {
-			h.deploy = &d
+		if h.leaving == nil {
+			h.leaving = &d
 			h.Signal(syscall.SIGTERM)
 		}
 	}

@@ -44,9 +44,9 @@ type world struct {
 // host is a workerd behind proxies.
 type host struct {
 	*rig.Host
-	ways   []*fleet.Proxy
-	away   bool // killed, and not to be started again yet
-	deploy *Done
+	ways    []*fleet.Proxy
+	away    bool  // killed, and not to be started again yet
+	leaving *Done // it was told to end, or has by itself, and is to be started again
 }
 
 // ending is what ends a fault.
