@@ -106,6 +106,7 @@ func (g *Grant) worker() {
 		why = "Jobs that were given up, jobs that are done, and jobs for later."
 		g.add(why, publish(subjects.PrefixDead, q), publish(prefixHistory, q), publish(subjects.PrefixSchedule, q), publish(subjects.PrefixJobs, q))
 		g.add(why, ask(q.ScheduleStream(), "STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE")...)
+		g.add(why, direct(q.ScheduleStream())...)
 		g.add(why, ask(due, "CONSUMER.INFO", "CONSUMER.MSG.NEXT")...)
 		g.add(why, "$JS.ACK."+due+".>")
 		g.add("Paused lanes: read only.", watch(lanesStream(q))...)
