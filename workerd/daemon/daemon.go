@@ -37,6 +37,7 @@ import (
 	"github.com/seriatim/seriatim/lifecycle/notify"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/engine"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 	"github.com/seriatim/seriatim/workerd/config"
 	"github.com/seriatim/seriatim/workerd/control"
@@ -56,15 +57,16 @@ const spareThreads = 10
 
 // daemon is one run of workerd.
 type daemon struct {
-	cfg    *config.Config
-	log    zerolog.Logger
-	id     string
-	link   *guardian.Link // nil without a guardian
-	orphan *lifecycle.Orphans
-	conn   *nats.Conn
-	pools  *lifecycle.Set
-	runs   runs
-	engine *engine.Engine
+	cfg       *config.Config
+	log       zerolog.Logger
+	id        string
+	link      *guardian.Link // nil without a guardian
+	orphan    *lifecycle.Orphans
+	conn      *nats.Conn
+	pools     *lifecycle.Set
+	runs      runs
+	engine    *engine.Engine
+	schedules *schedule.Keeper
 
 	opts      Options
 	ctx       context.Context // ends with the daemon
@@ -146,6 +148,7 @@ func (d *daemon) open() error {
 func (d *daemon) close() {
 	d.end()
 	d.drain()
+	d.stopSchedules()
 	if d.conn != nil {
 		d.conn.Close()
 	}
@@ -208,6 +211,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	if err = d.pools.Start(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err = d.keepSchedules(queues); err != nil {
+		d.stopPools()
+		return err
 	}
 	d.engine, err = engine.Start(ctx, engine.Options{
 		Conn: d.conn, Queues: queues, Weights: weights, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},

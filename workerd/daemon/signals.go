@@ -211,6 +211,7 @@ func (d *daemon) leave() {
 	}
 	d.drain()
 	d.stopPools()
+	d.stopSchedules()
 	d.conn.Close()
 	d.log.Info().Dur("took", time.Since(d.begun)).Msg("stopped")
 }
