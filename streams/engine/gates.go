@@ -34,8 +34,8 @@ func (g *gate) Admit(typ string) (time.Duration, bool) {
 
 // Acquire implements lane.Gate.
 func (g *gate) Acquire(typ, kind string) (lane.Permit, time.Duration, bool) {
-	p, wait, ok := g.Machine.Acquire(limits.Names(typ, kind)...)
-	return p, wait, ok
+	p, wait, _ := g.Machine.Acquire(limits.Names(typ, kind)...)
+	return p, wait, p.Held()
 }
 
 // Release implements lane.Gate.
