@@ -1,6 +1,7 @@
 package badinput
 
 import (
+	"os"
 	"testing"
 
 	"github.com/seriatim/seriatim/e2e/rig"
@@ -18,6 +19,7 @@ func TestMalformedConfiguration(t *testing.T) {
 		{"queue's name", "queues: [CI]\npools: [{name: a, command: [./run]}]\n", `:1: queues: .*"CI"`, ""},
 		{"no command", "queues: [ci]\npools: [{name: a}]\n", `:2: pools\.a\.command: the pool has no command`, ""},
 		{"mode", "queues: [ci]\npools: [{name: a, mode: pol, command: [./run]}]\n", `:2: pools\.a\.mode: .*"pol"`, ""},
+		{"hard below soft", "queues: [ci]\npools:\n  - name: a\n    command: [./run]\n    memory: {soft: 2GiB, hard: 1GiB}\n", `:5: pools\.a\.memory\.hard: 1GiB is below memory\.soft, which is 2GiB`, ""},
 		{"tab", "queues:\n\t- ci\n", `:2: `, ""},
 		{"nothing", "", `queues`, ""},
 	} {
@@ -49,6 +51,20 @@ func TestCommandThatDoesNotExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.workerd("--queue", "ci", "--", "./plain").must(2, `\./plain.*permission denied`)
+	s.await(1, 0)
+}
+
+// A user that there is not, or that this one may not become, is told before any job is taken.
+func TestUnknownUser(t *testing.T) {
+	s := newSite(t)
+	s.coordinator("job", "publish", "ci", "build.1").must(0)
+	s.write("user.yaml", "queues: [ci]\npools:\n  - {name: a, command: [\"true\"], user: no-such-user-here}\n")
+	s.workerd("--config", "user.yaml").must(2, `^workerd: configuration: start pool "a" as user "no-such-user-here": user: unknown user no-such-user-here$`,
+		`^hint: create the user, or correct the pool's user$`)
+	if os.Getuid() != 0 {
+		s.write("root.yaml", "queues: [ci]\npools:\n  - {name: a, command: [\"true\"], user: root}\n")
+		s.workerd("--config", "root.yaml").must(2, `as user "root": only root can run processes as another user$`, `^hint: start workerd as root, or as that user`)
+	}
 	s.await(1, 0)
 }
 
