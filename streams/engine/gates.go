@@ -34,8 +34,11 @@ func (g *gate) Admit(typ string) (time.Duration, bool) {
 
 // Acquire implements lane.Gate.
 func (g *gate) Acquire(typ, kind string) (lane.Permit, time.Duration, bool) {
-	p, wait, _ := g.Machine.Acquire(limits.Names(typ, kind)...)
-	return p, wait, p.Held()
+	p, wait, soon := g.Machine.Acquire(limits.Names(typ, kind)...)
+	if !p.Held() {
+		return nil, wait, soon
+	}
+	return p, 0, false
 }
 
 // Release implements lane.Gate.
@@ -61,6 +64,7 @@ func (e *Engine) flushGates() {
 
 // limitAnswered hands an answer to the machine that asked.
 func (e *Engine) limitAnswered(a ask, m *nats.Msg) {
+	defer e.holder.Permits(string(a.gate.q))
 	if a.kind == askLimitRead {
 		seq, header, body, found, ok := readStored(m)
 		switch {
@@ -89,5 +93,6 @@ func (e *Engine) limitAnswered(a ask, m *nats.Msg) {
 func (e *Engine) limitSeen(q subjects.Queue, c streams.PausedChange) {
 	if name, ok := limits.ParseKey(c.Key); ok {
 		e.queues[string(q)].gate.Seen(name, c.Revision, c.Value)
+		e.holder.Permits(string(q))
 	}
 }

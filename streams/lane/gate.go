@@ -13,8 +13,9 @@ type Gate interface {
 	// Admit says whether it is of use to open a lane of this type: a permit is free or can be had. If not, its turn is
 	// given back for wait.
 	Admit(typ string) (wait time.Duration, ok bool)
-	// Acquire takes the permit for a job, or says when to come back. Release returns it.
-	Acquire(typ, kind string) (p Permit, wait time.Duration, ok bool)
+	// Acquire takes the permit for a job; nil is none, and wait says when to come back. Soon says that one is being got:
+	// the lane had better stay in hand and ask again. Release returns it.
+	Acquire(typ, kind string) (p Permit, wait time.Duration, soon bool)
 	Release(p Permit)
 	// Startable is how many further jobs the limit of the whole queue allows, with so many slots free.
 	Startable(slots int) int
@@ -31,18 +32,45 @@ func (m *machine) admitted() (wait time.Duration, ok bool) {
 	return m.v.Gate.Admit(m.v.Type)
 }
 
-// permitted takes the permit for the head; without one the lane is given back until there may be one.
+// permitWait bounds how long a lane stays in hand for a permit that is being got.
+const permitWait = 500 * time.Millisecond
+
+// permitted takes the permit for the head. Without one the lane is given back until there may be one, unless it is only
+// a moment: it would meet the same moment at the next worker.
 func (m *machine) permitted() bool {
 	if m.v.Gate == nil {
 		return true
 	}
-	p, wait, ok := m.v.Gate.Acquire(m.v.Type, m.head.Kind)
-	if !ok {
+	p, wait, soon := m.v.Gate.Acquire(m.v.Type, m.head.Kind)
+	switch {
+	case p != nil:
+		m.permit, m.permitBy = p, 0
+		return true
+	case soon && m.permitBy == 0:
+		m.permitBy = m.v.Now + permitWait
+	case !soon || m.v.Now >= m.permitBy:
+		m.permitBy = 0
 		m.park(GivenBack, afterNak, wait)
-		return false
 	}
-	m.permit = p
-	return true
+	return false
+}
+
+// awaitsPermit says that nothing but the permit is missing.
+func (s *State) awaitsPermit() bool {
+	return s.permitBy != 0 && (s.Phase == Opening || s.Phase == Examining) && !s.read.open() && !s.write.open()
+}
+
+// Permits tells that the gate of a queue has learnt something: lanes that wait for a permit ask again.
+func (h *Holder) Permits(name string) {
+	q := h.queue(name)
+	if q == nil || q.permitless == 0 {
+		return
+	}
+	for i := len(h.order) - 1; i >= 0; i-- {
+		if l := h.order[i]; l.q == q && l.s.awaitsPermit() {
+			h.step(l, Tick{})
+		}
+	}
 }
 
 // returnPermit is called when no process of the lane is alive any more.

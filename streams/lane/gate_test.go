@@ -9,6 +9,7 @@ import (
 type turnstile struct {
 	free     int
 	admits   bool
+	soon     bool
 	released int
 	asked    []string
 }
@@ -22,7 +23,7 @@ func (g *turnstile) Admit(string) (time.Duration, bool) { return 70 * time.Milli
 func (g *turnstile) Acquire(typ, kind string) (Permit, time.Duration, bool) {
 	g.asked = append(g.asked, typ+"/"+kind)
 	if g.free == 0 {
-		return nil, 80 * time.Millisecond, false
+		return nil, 80 * time.Millisecond, g.soon
 	}
 	g.free--
 	return "permit", 0, true
@@ -77,5 +78,47 @@ func TestPermits(t *testing.T) {
 	d.do(0, func() { d.h.StopLanes() })
 	if g.released != 1 {
 		t.Error("a permit was returned twice")
+	}
+}
+
+// TestPermitSoon: a lane stays in hand while its permit is being got, and is given back when that takes too long.
+func TestPermitSoon(t *testing.T) {
+	g := &turnstile{admits: true, soon: true}
+	opened := func(lane string) *desk {
+		d := newDesk(t).session()
+		d.h.queues[0].view.Gate = g
+		d.do(0, func() { d.h.Lane(lane, Delivered{turn7}) })
+		w, r := action[WriteClaim](d, lane), action[ReadHead](d, lane)
+		d.do(0, func() { d.h.Lane(lane, HeadRead{Op: r.Op, Head: job7}) })
+		d.do(0, func() { d.h.Lane(lane, Stored{Op: w.Op, Seq: 101}) })
+		if len(d.out) > 0 || d.h.Used() != 1 {
+			t.Fatalf("without a permit, that comes soon, it wants %+v", d.out)
+		}
+		return d
+	}
+	const lane = "ci.build.1"
+	d := opened(lane)
+	g.free = 1
+	d.do(0, func() { d.h.Permits("ci") })
+	if a := action[Start](d, lane); a.Fence != 101 || g.free != 0 {
+		t.Errorf("with the permit: %+v", a)
+	}
+	d.do(0, func() { d.h.Permits("ci") })
+	if len(d.out) > 0 {
+		t.Errorf("nobody waits, and it wants %+v", d.out)
+	}
+
+	d = opened(lane)
+	d.tick(permitWait / 2)
+	for _, o := range d.out {
+		if w, ok := o.Action.(WriteClaim); ok {
+			t.Errorf("given back too early: %+v", w)
+		}
+	}
+	if w := action[WriteClaim](d.tick(permitWait/2), lane); w.Record.State != GivenBack || d.h.Used() != 0 {
+		t.Errorf("when no permit comes it writes %+v", w.Record)
+	}
+	if d.h.queues[0].permitless != 0 {
+		t.Error("somebody still waits")
 	}
 }

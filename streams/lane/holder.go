@@ -242,10 +242,10 @@ func (h *Holder) Lane(lane string, e Event) {
 }
 
 func (h *Holder) step(l *held, e Event) {
-	slot, busy := l.s.slot, l.s.Busy()
+	slot, busy, permitless := l.s.slot, l.s.Busy(), l.s.awaitsPermit()
 	l.q.view.Paused, l.q.view.Type = l.q.paused[l.name], l.typ
 	l.s, h.actions = Next(l.s, e, &l.q.view, h.actions[:0])
-	h.occupied(l, slot, busy)
+	h.occupied(l, slot, busy, permitless)
 	if !l.s.Busy() {
 		l.returnPermit()
 	}

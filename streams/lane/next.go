@@ -203,6 +203,9 @@ func (m *machine) pause(tries int) time.Duration {
 // that is not believed in any more.
 func (m *machine) tick() {
 	m.keepClaim()
+	if m.awaitsPermit() {
+		m.haveClaim()
+	}
 	now := m.v.Now
 	if m.read.open() && now >= m.read.again {
 		// A new number and a new time: an answer to the old one may be older than it looks.

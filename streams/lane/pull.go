@@ -20,6 +20,8 @@ type preference struct {
 
 	used    int // slots
 	opening int // of these, the slots of lanes whose job was not started yet
+	// permitless are the lanes that wait in hand for a permit.
+	permitless int
 
 	waits bool          // as far as known it has turns that nobody took
 	heard time.Duration // when it last brought a turn, or was asked after a silence
@@ -89,11 +91,12 @@ func (h *Holder) PullEnded(op Op) {
 	}
 }
 
-// occupied counts what a lane's step did to slots and shares; slot and busy are what was before it.
-func (h *Holder) occupied(l *held, slot, busy bool) {
+// occupied counts what a lane's step did to slots and shares; slot, busy and permitless are what was before it.
+func (h *Holder) occupied(l *held, slot, busy, permitless bool) {
 	q, now, runs := l.q, l.s.slot, l.s.Busy()
 	h.used += toInt(now) - toInt(slot)
 	q.used += toInt(now) - toInt(slot)
+	q.permitless += toInt(l.s.awaitsPermit()) - toInt(permitless)
 	q.opening += toInt(now && !runs) - toInt(slot && !busy)
 	if runs && !busy && q.weight > 0 {
 		q.pass += 1 / float64(q.weight)

@@ -126,9 +126,10 @@ type State struct {
 	stop       bool   // stop was asked
 	cancelled  bool   // the run is being ended because an operator cancelled its job
 	cancels    []uint64
-	permit     Permit // from just before the start until nothing is alive
-	slot       bool   // occupies a slot
-	jobs       int    // finished in this turn
+	permit     Permit        // from just before the start until nothing is alive
+	permitBy   time.Duration // until then the lane stays in hand for one; 0 is not at all
+	slot       bool          // occupies a slot
+	jobs       int           // finished in this turn
 	since      time.Duration
 }
 

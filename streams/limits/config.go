@@ -56,8 +56,6 @@ const (
 	RuleOnlyStored
 	// RuleWriteDown: jobs that run without a share are written down first.
 	RuleWriteDown
-	// RuleNewLife: permits of a session that is over are void, and their release frees nothing.
-	RuleNewLife
 	// RuleGive: a session gives to others that want.
 	RuleGive
 	// RuleGiveBack: a share that nobody uses is given back.
@@ -67,7 +65,7 @@ const (
 )
 
 var ruleNames = [ruleCount]string{
-	"share-cas", "sent-is-gone", "only-dead", "only-stored", "write-down", "new-life", "give", "give-back",
+	"share-cas", "sent-is-gone", "only-dead", "only-stored", "write-down", "give", "give-back",
 }
 
 // String names the rule.

@@ -107,7 +107,7 @@ func (m *Machine) Acquire(names ...string) (p Permit, wait time.Duration, soon b
 
 // Release gives a permit back when nothing of its job runs any more. A permit of a session that is over frees nothing.
 func (m *Machine) Release(p Permit) {
-	if !p.Held() || p.life != m.life && !m.cfg.Broken.Off(RuleNewLife) {
+	if !p.Held() || p.life != m.life {
 		return
 	}
 	for _, name := range p.names {

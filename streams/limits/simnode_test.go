@@ -349,12 +349,11 @@ func (n *simNode) open(l *simLane) {
 		n.do(func() {
 			wait := time.Millisecond
 			if n.stands && w.now < n.until {
-				names := Names(l.typ, l.kind)
 				var p Permit
 				var soon bool
-				if p, wait, soon = n.m.Acquire(names...); p.Held() {
+				if p, wait, soon = n.m.Acquire(l.names...); p.Held() {
 					n.opening--
-					j := &simJob{node: n, lane: l, names: names, permit: p, life: n.life}
+					j := &simJob{node: n, lane: l, names: l.names, permit: p, life: n.life}
 					n.started = w.now
 					w.note("%s starts lane %d (%s, %s)", n.name(), l.id, l.typ, l.kind)
 					w.begin(j)

@@ -40,6 +40,7 @@ type simLane struct {
 	id      int
 	typ     string
 	kind    string
+	names   []string
 	ready   bool // a turn waits at the server
 	work    bool // it has a job that does not run
 	ran     int
@@ -197,7 +198,7 @@ func playSim(p profile, seed uint64, keep bool) *world {
 	}
 	for i := range p.lanes {
 		l := p.lanes[i]
-		l.id = i
+		l.id, l.names = i, Names(l.typ, l.kind)
 		w.lanes = append(w.lanes, &l)
 		l.work = true
 		w.in(w.upTo(time.Second), func() { w.offer(&l) })
@@ -212,13 +213,13 @@ func playSim(p profile, seed uint64, keep bool) *world {
 	w.plan(p.stop, func() { w.anyNode().stop() })
 	w.plan(p.change, w.change)
 	w.observe()
+	w.watchLanes()
 	w.in(p.span, w.heal)
 	for end := p.span + p.calm + time.Second; w.found == nil && len(w.queue) > 0 && w.now < end; {
 		e := heap.Pop(&w.queue).(simEvent)
 		w.now = e.at
 		w.stats.steps++
 		e.what()
-		w.watchLanes()
 	}
 	return w
 }
@@ -366,12 +367,13 @@ func (w *world) offer(l *simLane) {
 
 // watchLanes looks, in the calm, at lanes that nothing but the algorithm keeps.
 func (w *world) watchLanes() {
+	w.in(20*time.Millisecond, w.watchLanes)
 	if !w.calm || w.now < w.p.span+5*simLease {
 		return
 	}
 	for _, l := range w.lanes {
 		waits := l.work
-		for _, name := range Names(l.typ, l.kind) {
+		for _, name := range l.names {
 			if n := w.bounds[name]; n > 0 && w.running(name) >= n {
 				waits = false
 			}
