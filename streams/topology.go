@@ -139,7 +139,8 @@ func (p Policy) parts(q subjects.Queue) []part {
 		}),
 		consumers: []jetstream.ConsumerConfig{{
 			Durable: subjects.AuditConsumer, Description: "workerd: looks once at each job that is still there",
-			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 60 * time.Second, MaxDeliver: noLimit,
+			// A worker that dies with a batch in hand delays the looks by this.
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 20 * time.Second, MaxDeliver: noLimit,
 			MaxAckPending: 10000, MaxWaiting: 8192, HeadersOnly: true,
 		}},
 	}

@@ -145,6 +145,7 @@ func (e *Engine) storeAnswered(a ask, m *nats.Msg) {
 		}
 	case a.kind == askTurn && (code == 0 || code == errMaxPerSubject):
 		ev = lane.Published{Op: a.op}
+		e.visited(a.lane)
 	}
 	if _, failed := ev.(lane.Failed); failed && ok {
 		e.opts.Log.Warn().Str("lane", a.lane).Int("code", code).Str("answer", string(m.Data)).Msg("the server refused a request; it is tried again")

@@ -82,14 +82,16 @@ func fetch(ctx context.Context, consumer jetstream.Consumer) (jobs []jetstream.M
 // auditJobs waits until the youngest of the batch is old enough, and visits each lane once.
 func (e *Engine) auditJobs(ctx context.Context, jobs []jetstream.Msg) {
 	got := time.Now()
-	lanes := map[string]uint64{}
+	lanes := map[string][]jetstream.Msg{}
+	guess := map[string]uint64{}
 	youngest := time.Duration(0)
 	for _, m := range jobs {
 		meta, err := m.Metadata()
 		if err != nil {
 			continue
 		}
-		lanes[strings.TrimPrefix(m.Subject(), subjects.PrefixJobs+".")] = meta.Sequence.Stream
+		name := strings.TrimPrefix(m.Subject(), subjects.PrefixJobs+".")
+		lanes[name], guess[name] = append(lanes[name], m), meta.Sequence.Stream
 		// Clocks may differ: a job is never waited for longer than the delay, counted from here.
 		age := max(got.Sub(meta.Timestamp), 0)
 		youngest = max(youngest, e.opts.AuditDelay-age)
@@ -97,18 +99,18 @@ func (e *Engine) auditJobs(ctx context.Context, jobs []jetstream.Msg) {
 	if streams.Pause(ctx, youngest) != nil {
 		return
 	}
-	done := make(chan struct{}, len(lanes))
-	for name, seq := range lanes {
-		e.visit(name, lane.Visit{Publish: true, Guess: seq}, func() { done <- struct{}{} })
+	done := make(chan []jetstream.Msg, len(lanes))
+	for name, looked := range lanes {
+		e.visit(name, lane.Visit{Publish: true, Guess: guess[name]}, func() { done <- looked })
 	}
 	for range lanes {
 		select {
-		case <-done:
+		case looked := <-done:
+			for _, m := range looked {
+				_ = m.Ack() // lost, it is looked at once more
+			}
 		case <-ctx.Done():
-			return // unacknowledged: another worker looks
+			return // what is not acknowledged another worker looks at
 		}
-	}
-	for _, m := range jobs {
-		_ = m.Ack() // lost, it is looked at once more
 	}
 }

@@ -130,13 +130,19 @@ func (e *Engine) moveFence() {
 // dropped: a lane's machine is done.
 func (e *Engine) dropped(name string) {
 	delete(e.writes, name)
+	e.visited(name)
+}
+
+// visited: the lane has a turn, or needs none.
+func (e *Engine) visited(name string) {
 	for _, done := range e.visits[name] {
 		done()
 	}
 	delete(e.visits, name)
 }
 
-// visit looks whether a lane lacks a turn; done is called on the loop when that is known.
+// visit looks whether a lane lacks a turn; done is called on the loop when that is known. The turn may come to this very
+// worker before the answer to its publish does: then the lane stays in hand, and that answer is what is waited for.
 func (e *Engine) visit(name string, v lane.Visit, done func()) {
 	e.in.put(item{do: func() {
 		if !e.holder.Visit(name, v) {

@@ -23,8 +23,9 @@ type sweeper struct {
 	q     subjects.Queue
 	want  chan string // why; a sweep that was asked for twice runs once
 	gone  map[string]litter
-	short int // samples in a row with fewer turns than lanes
-	stand int // lanes that had no turn on purpose when the last sweep looked
+	short int    // samples in a row with fewer turns than lanes
+	below uint64 // the turn that stood below the consumer's floor, the last time
+	stand int    // lanes that had no turn on purpose when the last sweep looked
 }
 
 // litter is a record that was seen without its job.
@@ -97,6 +98,11 @@ func (s *sweeper) run(ctx context.Context) {
 // sample compares lanes that have jobs with turns. Fewer turns than lanes, more than for a moment, means that some got
 // lost. It also raises the alarm that must never be.
 func (s *sweeper) sample(ctx context.Context) (why string) {
+	// The consumer first: turns that end between the two looks are then gone from the stream.
+	consumer, err := s.e.js.Consumer(ctx, s.q.TurnsStream(), subjects.TurnsConsumer)
+	if err != nil {
+		return ""
+	}
 	jobs, err := s.e.js.Stream(ctx, s.q.JobsStream())
 	if err != nil {
 		return ""
@@ -105,24 +111,33 @@ func (s *sweeper) sample(ctx context.Context) (why string) {
 	if err != nil {
 		return ""
 	}
+	s.lookBelow(consumer.CachedInfo().AckFloor.Stream, turns.CachedInfo().State)
 	lanes, held := jobs.CachedInfo().State.NumSubjects, turns.CachedInfo().State
 	if held.Msgs+uint64(s.stand) >= lanes {
 		s.short = 0
 	} else {
 		s.short++
 	}
-	if held.Msgs > 0 {
-		if c, err := turns.Consumer(ctx, subjects.TurnsConsumer); err == nil && held.FirstSeq <= c.CachedInfo().AckFloor.Stream {
-			s.e.opts.Log.Error().Str("queue", string(s.q)).Uint64("first_seq", held.FirstSeq).
-				Uint64("ack_floor", c.CachedInfo().AckFloor.Stream).
-				Msg("turns are stranded below the consumer's floor and will not be delivered; has somebody purged or rolled up the stream of turns?")
-		}
-	}
 	if s.short < shortLimit {
 		return ""
 	}
 	s.short = 0
 	return "fewer turns than lanes"
+}
+
+// lookBelow raises the alarm when the first turn stands below the consumer's floor, and did so the last time: replicated,
+// a turn that was ended stays visible for moments.
+func (s *sweeper) lookBelow(floor uint64, turns jetstream.StreamState) {
+	before := s.below
+	s.below = 0
+	if turns.Msgs == 0 || turns.FirstSeq > floor {
+		return
+	}
+	s.below = turns.FirstSeq
+	if s.below == before {
+		s.e.opts.Log.Error().Str("queue", string(s.q)).Uint64("first_seq", turns.FirstSeq).Uint64("ack_floor", floor).
+			Msg("turns are stranded below the consumer's floor and will not be delivered; has somebody purged or rolled up the stream of turns?")
+	}
 }
 
 // sweep walks the lanes, if no other worker did a moment ago.
