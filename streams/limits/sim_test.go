@@ -67,6 +67,12 @@ func profiles() []profile {
 		p.nodes, p.limits, p.lanes = 3, map[string]int{Queue: 3, Type("t0"): 2}, mixed(5, 1, 1)
 		p.pause, p.job, p.stop = 3*time.Second, 500*time.Millisecond, 20*time.Second
 	})
+	with("uneven", func(p *profile) { // one worker could use all permits, the others hardly ever any
+		p.limits, p.serves, p.pause = map[string]int{Queue: 3}, own, 10*time.Second
+		for i := range 42 {
+			p.lanes = append(p.lanes, simLane{typ: "t", kind: fmt.Sprint("k", max(i-39, 0))})
+		}
+	})
 	return all
 }
 
@@ -102,7 +108,7 @@ func breaking(r Rule) string {
 	case RuleGive:
 		return "scarce"
 	case RuleGiveBack:
-		return "few"
+		return "uneven"
 	case RuleShareCAS, RuleSentIsGone, RuleOnlyDead, RuleOnlyStored:
 	}
 	return "deaths"
