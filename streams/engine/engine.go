@@ -107,27 +107,13 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	e.fence = newFence(broken.Off(lane.RuleKillAtEnd))
 
 	ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if err := e.watchSessions(ctx, kv); err != nil {
+	if err := e.watch(ctx, kv); err != nil {
 		e.cancel()
-		e.fence.close()
-		return nil, fmt.Errorf("watch the bucket %s: %w", subjects.WorkersBucket, err)
-	}
-	e.holder.At(e.now(), e.serverNow())
-	if err := e.inherit(ctx, kv); err != nil {
-		e.cancel()
-		e.fence.close()
 		e.tasks.Wait()
-		return nil, fmt.Errorf("read the session of the former engine: %w", err)
+		e.fence.close()
+		_ = e.wire.close() // fails only when the connection is closed
+		return nil, err
 	}
-	for _, q := range o.Queues {
-		if err := e.watchPauses(ctx, q); err != nil {
-			e.cancel()
-			e.fence.close()
-			e.tasks.Wait()
-			return nil, err
-		}
-	}
-	e.watchConnection(ctx)
 	e.tasks.Add(1)
 	go e.loop()
 	for _, q := range o.Queues {
@@ -139,6 +125,24 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 		}
 	}
 	return e, nil
+}
+
+// watch begins to follow what others write, and takes over what a former engine left.
+func (e *Engine) watch(ctx context.Context, kv jetstream.KeyValue) error {
+	if err := e.watchSessions(ctx, kv); err != nil {
+		return fmt.Errorf("watch the bucket %s: %w", subjects.WorkersBucket, err)
+	}
+	e.holder.At(e.now(), e.serverNow())
+	if err := e.inherit(ctx, kv); err != nil {
+		return fmt.Errorf("read the session of the former engine: %w", err)
+	}
+	for _, q := range e.opts.Queues {
+		if err := e.watchPauses(ctx, q); err != nil {
+			return err
+		}
+	}
+	e.watchConnection(ctx)
+	return nil
 }
 
 func (e *Engine) now() time.Duration {

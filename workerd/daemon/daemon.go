@@ -193,7 +193,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if err = streams.CheckServer(ctx, d.conn); err != nil {
+	if err = d.patiently(ctx, func() error { return streams.CheckServer(ctx, d.conn) }); err != nil {
 		return err
 	}
 	var queues []subjects.Queue
@@ -201,24 +201,32 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	for _, served := range d.cfg.Queues.List {
 		q := subjects.Queue(served.Name)
 		weights[q] = served.Weight
-		if _, err = streams.LoadQueue(ctx, js, q); err != nil {
+		err = d.patiently(ctx, func() error {
+			_, err := streams.LoadQueue(ctx, js, q)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		queues = append(queues, q)
 	}
-	if err = d.awaitID(ctx, js); err != nil {
+	if err = d.patiently(ctx, func() error { return d.awaitID(ctx, js) }); err != nil {
 		return err
 	}
 	if err = d.pools.Start(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if err = d.keepSchedules(queues); err != nil {
+	if err = d.patiently(ctx, func() error { return d.keepSchedules(queues) }); err != nil {
 		d.stopPools()
 		return err
 	}
-	d.engine, err = engine.Start(ctx, engine.Options{
+	options := engine.Options{
 		Conn: d.conn, Queues: queues, Weights: weights, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
 		Log: d.log, Describe: d.telemetry.describe, Observe: d.observe, OnHeld: d.note(), Predecessor: d.predecessor(),
+	}
+	err = d.patiently(ctx, func() (err error) {
+		d.engine, err = engine.Start(ctx, options)
+		return err
 	})
 	if err != nil {
 		d.stopPools()
@@ -305,13 +313,16 @@ func (d *daemon) awaitID(ctx context.Context, js jetstream.JetStream) error {
 		if !errors.Is(err, streams.ErrWorkerAlive) {
 			return err
 		}
-		if d.beats(ctx, js) != before {
+		switch now := d.beats(ctx, js); {
+		case before == 0:
+			before = now
+		case now != 0 && now != before:
 			return err // it beats: it is alive
 		}
 	}
 }
 
-// beats is the newest beat of a worker with this id.
+// beats is the newest beat of a worker with this id, 0 when that cannot be known.
 func (d *daemon) beats(ctx context.Context, js jetstream.JetStream) (newest uint64) {
 	workers, err := streams.ListWorkers(ctx, js)
 	if err != nil {
@@ -331,7 +342,7 @@ func (d *daemon) alone(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return err
 	}
-	return streams.CheckWorkerID(ctx, js, d.id, session, d.gone()...)
+	return d.patiently(ctx, func() error { return streams.CheckWorkerID(ctx, js, d.id, session, d.gone()...) })
 }
 
 func closed() context.Context {
