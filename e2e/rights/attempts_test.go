@@ -36,6 +36,7 @@ var attempts = []struct {
 	{"results.ci.build.1", []rights.Role{worker, operator}},
 	{"$KV.WORKERS.somebody", []rights.Role{worker, operator}},
 	{"$KV.LANES_ci.build.1", []rights.Role{operator}},
+	{"control.w1", []rights.Role{operator}},
 	// Taking turns, and answering them.
 	{"$JS.API.CONSUMER.MSG.NEXT.TURNS_ci.workers", []rights.Role{worker}},
 	{"$JS.API.CONSUMER.MSG.NEXT.JOBS_ci.audit", []rights.Role{worker}},
@@ -97,6 +98,7 @@ var listening = []struct {
 	{"_INBOX.abc.>", rights.Roles()},
 	{"results.ci.>", []rights.Role{publisher, operator}},
 	{"results.mail.>", nil},
+	{"control.w1", []rights.Role{worker}},
 	{"jobs.ci.>", nil},
 	{"turns.ci.>", nil},
 	{"claims.>", nil},

@@ -10,6 +10,9 @@ import (
 const (
 	inbox = "_INBOX.>"
 	api   = "$JS.API."
+	// Workers listen here for requests. The queue is no part of the subject: whoever may ask one worker may ask all of the
+	// account.
+	control = streams.ControlPrefix + ".*"
 	// PrefixResults begins the subjects on which the outcome of a job may be told, beside its publisher's inbox. A worker
 	// may publish on claims and turns too, so no right keeps it from answering there when a publisher's Job-Reply-To says
 	// so: it has to look at that subject itself, and answer under these two prefixes only.
@@ -112,6 +115,7 @@ func (g *Grant) worker() {
 		g.add("Paused lanes: read only.", watch(lanesStream(q))...)
 		g.add("Outcomes, for those who asked to hear them.", results(q))
 	}
+	g.Subscribe.Allow = append(g.Subscribe.Allow, control)
 	why := "The workers' own records, which every worker watches."
 	g.add(why, "$KV."+subjects.WorkersBucket+".>")
 	g.add(why, watch(subjects.WorkersStream)...)
@@ -169,6 +173,7 @@ func (g *Grant) operator() {
 		g.notAsWorker(q.TurnsStream()+"."+subjects.TurnsConsumer, q.JobsStream()+"."+subjects.AuditConsumer)
 		g.Subscribe.Allow = append(g.Subscribe.Allow, results(q))
 	}
+	g.add("What workers are told to do.", control)
 	why := "The workers' records; commands that hold lanes have one of their own."
 	g.add(why, ask(subjects.WorkersStream, "STREAM.CREATE", "STREAM.UPDATE")...)
 	g.add(why, "$KV."+subjects.WorkersBucket+".>")
@@ -185,7 +190,7 @@ func (g *Grant) operatorOfAll() {
 	} {
 		g.add("", prefix+".>")
 	}
-	g.add("", inbox)
+	g.add("", control, inbox)
 	g.notAsWorker("*."+subjects.TurnsConsumer, "*."+subjects.AuditConsumer)
 	g.Publish.Deny = append(g.Publish.Deny, api+"STREAM.PURGE.*")
 	g.Subscribe.Allow = append(g.Subscribe.Allow, PrefixResults+".>")
