@@ -39,6 +39,9 @@ func (r *Rig) Host(name string, pools ...fleet.Pool) *Host {
 	return h
 }
 
+// Hosts are all workerds of the rig.
+func (r *Rig) Hosts() []*Host { return r.hosts }
+
 // SleepPool is a pool of children of e2e/child.
 func (r *Rig) SleepPool(processes, concurrency int) fleet.Pool {
 	p := r.SleepExec(concurrency)
