@@ -15,7 +15,7 @@ import (
 
 func (a *App) queueCommand() *cobra.Command {
 	return noun("queue", "Make, look at, change and remove queues",
-		a.queueAdd(), a.queueList(), a.queueInfo(), a.queueEdit(), a.queueRemove(), a.queuePurge())
+		a.queueAdd(), a.queueList(), a.queueInfo(), a.queueEdit(), a.queueRemove(), a.queuePurge(), a.queueBackup(), a.queueRestore())
 }
 
 // onQueue runs do with the queue that the first argument names.
