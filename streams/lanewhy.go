@@ -62,10 +62,14 @@ func (f *facts) tell() (LaneState, string, time.Time) {
 }
 
 // active says that the claim is a living stream's.
-func (f *facts) is(s lane.Standing) bool { return f.Claim != nil && f.Claim.State == s && f.about == f.created.UnixNano() }
+func (f *facts) is(s lane.Standing) bool {
+	return f.Claim != nil && f.Claim.State == s && f.about == f.created.UnixNano()
+}
 
 // ofHead says that the claim is about the present head.
-func (f *facts) ofHead(s lane.Standing) bool { return f.is(s) && f.Head != nil && f.Claim.Job == f.Head.Seq }
+func (f *facts) ofHead(s lane.Standing) bool {
+	return f.is(s) && f.Head != nil && f.Claim.Job == f.Head.Seq
+}
 
 func (f *facts) tellHeld() (LaneState, string, time.Time) {
 	if !f.is(lane.Held) || f.Holder == nil || f.Holder.State == StateLost || f.Holder.State == StateStopped {

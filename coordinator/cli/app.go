@@ -2,7 +2,7 @@
 //
 // What holds for every command: results go to standard output (with --json one object or array, whose keys are a
 // contract), everything else to standard error; a failure is one line `coordinator: <operation>: <cause>` and, where
-// there is a way out, a line `hint: …`; the exit code is 0, 1 for failed or not found, 2 for usage. Nothing asks a
+// there is a way out, a line `hint: …`; the exit code is 0, 1 for failed or not found, 2 for usage, but for lane hold, whose code is its command's. Nothing asks a
 // question unless standard input is a terminal. A command returns its error; only Run prints it.
 package cli
 
@@ -69,6 +69,9 @@ var errTold = errors.New("told before")
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
+	if os.Getenv(keeperVariable) != "" {
+		return keep()
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	signals := make(chan os.Signal, 4)
@@ -107,6 +110,9 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		return exitDone
 	case errors.Is(err, errTold):
 		return exitFailed
+	}
+	if code, is := isExit(err); is {
+		return code
 	}
 	a.tell(ran, err)
 	var u usage

@@ -28,6 +28,7 @@ type deadFlags struct {
 	of           []string
 	kind, cause  string
 	since, until string
+	older, newer string
 	limit        int
 	all          bool
 }
@@ -38,6 +39,8 @@ func (d *deadFlags) bind(f *pflag.FlagSet) {
 	f.StringVar(&d.cause, "cause", "", "only with this cause: failed, crashed, memory, lost or invalid")
 	f.StringVar(&d.since, "since", "", "only that died after this `time`, or so long ago: 2h")
 	f.StringVar(&d.until, "until", "", "only that died before this `time`, or so long ago")
+	f.StringVar(&d.older, "older-than", "", "only that died longer ago than this `duration`")
+	f.StringVar(&d.newer, "newer-than", "", "only that died less long ago than this `duration`")
 	f.IntVar(&d.limit, "limit", 0, "at most so many, the oldest first; 0 is all")
 }
 
@@ -51,11 +54,23 @@ func (d *deadFlags) filter(a *App, args []string) (f streams.DeadFilter, err err
 	if f.Entities, err = entities(d.of); err != nil {
 		return f, err
 	}
-	if f.Since, err = a.moment("--since", d.since); err != nil {
-		return f, err
-	}
-	if f.Until, err = a.moment("--until", d.until); err != nil {
-		return f, err
+	for _, bound := range []struct {
+		at                           *time.Time
+		time, timeFlag, age, ageFlag string
+	}{{&f.Since, d.since, "--since", d.newer, "--newer-than"}, {&f.Until, d.until, "--until", d.older, "--older-than"}} {
+		if bound.time != "" && bound.age != "" {
+			return f, usagef("give one of them", "%s and %s say the same", bound.timeFlag, bound.ageFlag)
+		}
+		if *bound.at, err = a.moment(bound.timeFlag, bound.time); err != nil {
+			return f, err
+		}
+		if bound.age != "" {
+			ago, err := config.ParseDuration(bound.age)
+			if err != nil {
+				return f, usagef("write it as 2h or 30m", "%s: %q is no duration", bound.ageFlag, bound.age)
+			}
+			*bound.at = a.Now().Add(-ago)
+		}
 	}
 	if d.limit < 0 {
 		return f, usagef("0 is all", "--limit is below 0")
@@ -65,7 +80,7 @@ func (d *deadFlags) filter(a *App, args []string) (f streams.DeadFilter, err err
 
 // narrow says that something was chosen at all.
 func (d *deadFlags) narrow(args []string) bool {
-	return len(args) > 0 || len(d.of) > 0 || d.kind != "" || d.cause != "" || d.since != "" || d.until != ""
+	return len(args) > 0 || len(d.of) > 0 || d.kind != "" || d.cause != "" || d.since != "" || d.until != "" || d.older != "" || d.newer != ""
 }
 
 // moment reads a time, or how long ago it was.
@@ -145,6 +160,7 @@ func (a *App) deadInfo() *cobra.Command {
 					job.PublishedAt = *d.PublishedAt
 				}
 				a.facts(jobFacts(a, job))
+				a.tellTries(d.Tries)
 				return nil
 			})
 		},

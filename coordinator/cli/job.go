@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sort"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,24 +14,31 @@ import (
 )
 
 func (a *App) jobCommand() *cobra.Command {
-	return noun("job", "Publish, import, look at and remove jobs",
-		a.jobPublish(), a.jobImport(), a.jobList(), a.jobInfo(), a.jobRemove())
+	return noun("job", "Publish, import, look at, cancel and remove jobs",
+		a.jobPublish(), a.jobImport(), a.jobList(), a.jobInfo(), a.jobLogs(), a.jobCancel(), a.jobRemove())
 }
 
 func (a *App) jobPublish() *cobra.Command {
 	var job jobFlags
 	var later laterFlags
-	var id string
+	var wait waitFlags
+	var id, debounce string
 	var ifIdle bool
 	cmd := &cobra.Command{
 		Use: "publish QUEUE TYPE.ID", Aliases: []string{"pub"}, Short: "Publish one job and print its sequence", Args: takes("QUEUE", "TYPE.ID"),
-		Long: "Publish one job and print its sequence; with --in or --at a job for later, of which the id is printed.",
+		Long: `Publish one job and print its sequence; with --in, --at or --debounce a job for later, of which the id is printed.
+
+With --wait the job's result is printed in place of its sequence, when the job is done. Who waits misses nothing for good: a
+reply that is lost is made up for by what the queue keeps of its jobs.`,
 		Example: "  coordinator job publish ci build.123 --kind archive --data '{\"ref\":\"main\"}'\n" +
-			"  coordinator job publish ci build.123 --in 5m",
+			"  coordinator job publish ci build.123 --in 5m\n" +
+			"  coordinator job publish ci build.123 --wait",
 	}
 	f := cmd.Flags()
 	job.bind(f)
 	later.bind(f)
+	wait.bind(f)
+	f.StringVar(&debounce, "debounce", "", "not before nobody has published this kind for the entity for so long, such as 5s; then only the last one")
 	f.StringVar(&id, "id", "", "id; a second job of the same id within two minutes, or as long as it waits for its time, is not stored")
 	f.BoolVar(&ifIdle, "if-idle", false, "only if the entity has no unfinished job")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -50,11 +55,24 @@ func (a *App) jobPublish() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		bound, err := wait.limit()
+		if err != nil {
+			return err
+		}
+		quiet, err := debounceOf(f, debounce)
+		if err != nil {
+			return err
+		}
 		return a.onQueue(cmd, args, func(ctx context.Context, s *session, q subjects.Queue) error {
 			if o.Data, err = job.body(a, s); err != nil {
 				return err
 			}
-			if when != nil {
+			switch {
+			case quiet > 0:
+				return a.publishDebounced(ctx, s, q, e, o, quiet)
+			case wait.wait:
+				return a.publishAndWait(cmd.Context(), s, q, e, o, when, bound)
+			case when != nil:
 				return a.publishLater(ctx, s, q, e, o, *when)
 			}
 			seq, duplicate, err := streams.Publish(ctx, s.nc, q, e, o)
@@ -172,58 +190,4 @@ func (a *App) jobList() *cobra.Command {
 		})
 	}
 	return cmd
-}
-
-func (a *App) jobInfo() *cobra.Command {
-	return &cobra.Command{
-		Use: "info QUEUE SEQ", Short: "Show one unfinished job with its body", Args: takes("QUEUE", "SEQ"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			seqs, err := sequences(args[1:])
-			if err != nil {
-				return err
-			}
-			return a.onQueue(cmd, args, func(ctx context.Context, s *session, q subjects.Queue) error {
-				job, err := streams.GetJob(ctx, s.js, q, seqs[0])
-				if err != nil {
-					if errors.Is(err, streams.ErrNotFound) { // or is it the queue that is not there?
-						if _, unknown := streams.LoadQueue(ctx, s.js, q); unknown != nil {
-							return unknown
-						}
-					}
-					return err
-				}
-				if a.json {
-					return a.object(job)
-				}
-				a.facts(jobFacts(a, job))
-				return nil
-			})
-		},
-	}
-}
-
-func jobFacts(a *App, job streams.Job) []fact {
-	list := []fact{
-		{"seq", job.Seq},
-		{"entity", job.Entity},
-		{"kind", job.Kind},
-		{"id", job.ID},
-		{"published", fmt.Sprintf("%s (%s ago)", job.PublishedAt.UTC().Format("2006-01-02 15:04:05Z"), a.age(job.PublishedAt))},
-		{"timeout", job.Timeout},
-		{"reply to", job.ReplyTo},
-		{"traceparent", job.Traceparent},
-		{"invalid", job.Invalid},
-	}
-	if job.MaxAttempts > 0 {
-		list = append(list, fact{"max attempts", job.MaxAttempts})
-	}
-	names := make([]string, 0, len(job.Headers))
-	for name := range job.Headers {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
-		list = append(list, fact{"header " + name, job.Headers[name]})
-	}
-	return append(list, fact{"data", fmt.Sprintf("%s (%d bytes)", shorten(string(job.Data), 400), job.Size)})
 }

@@ -31,7 +31,8 @@ func (a *App) removed(q subjects.Queue, r operator.Removal) error {
 }
 
 func (a *App) queuePurge() *cobra.Command {
-	return &cobra.Command{
+	var entity string
+	cmd := &cobra.Command{
 		Use: "purge NAME", Short: "Remove all unfinished jobs of a queue, but not of entities whose job runs", Args: takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := queueArg(args[0])
@@ -39,6 +40,9 @@ func (a *App) queuePurge() *cobra.Command {
 				return err
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, s *session) error {
+				if entity != "" {
+					return a.removeEntity(ctx, s, q, entity)
+				}
 				loaded, err := streams.QueueInfo(ctx, s.js, q)
 				if err != nil {
 					return err
@@ -54,6 +58,8 @@ func (a *App) queuePurge() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringVar(&entity, "entity", "", "only those of this `TYPE.ID`")
+	return cmd
 }
 
 func (a *App) jobRemove() *cobra.Command {

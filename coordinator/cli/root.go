@@ -47,7 +47,7 @@ context, else ` + defaultServer + `. A selected context is not used together wit
 		return pflag.NormalizedName(name)
 	})
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.queueCommand(), a.jobCommand(), a.deadCommand(), a.scheduleCommand(), a.workerCommand(), a.configCommand(), a.authCommand(), a.devCommand())
+	root.AddCommand(a.queueCommand(), a.jobCommand(), a.laneCommand(), a.deadCommand(), a.scheduleCommand(), a.workerCommand(), a.configCommand(), a.authCommand(), a.devCommand())
 	return root
 }
 

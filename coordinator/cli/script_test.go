@@ -89,7 +89,7 @@ func TestScripts(t *testing.T) {
 					return os.Mkdir(env.WorkDir+"/tmp", 0o755)
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"fails": fails, "keys": keysCmd, "bigfile": bigFile, "die": die, "beat": beat, "eventually": eventually, "lines": lines, "timeless": timeless, "raw": raw,
+					"fails": fails, "keys": keysCmd, "bigfile": bigFile, "die": die, "beat": beat, "eventually": eventually, "lines": lines, "timeless": timeless, "raw": raw, "halt": halt, "gone": gone,
 				},
 			})
 		})

@@ -39,7 +39,10 @@ func (a *App) workerCommand() *cobra.Command {
 		},
 	}
 	list.Flags().StringVarP(&queue, "queue", "q", "", "only workers that serve this `queue`")
-	return noun("worker", "Look at workers", list, a.workerInfo())
+	return noun("worker", "Look at workers, and tell them what to do", list, a.workerInfo(),
+		a.workerControl(streams.VerbQuiet, "quiet [ID…]", "Have workers take no more jobs; what runs goes on"),
+		a.workerControl(streams.VerbResume, "resume [ID…]", "Have quiet workers take jobs again"),
+		a.workerControl(streams.VerbStop, "stop [ID…]", "Have workers finish their jobs, hand back the rest and end"))
 }
 
 func notNil[T any](list []T) []T {

@@ -87,12 +87,17 @@ type waiting struct {
 }
 
 func (w *waiting) take(ctx context.Context) (*hold, error) {
+	var busy error
 	for poll := holdPoll; ; poll = min(2*poll, holdPollMost) {
 		h, _, err := w.s.take(ctx, w.e, true)
-		if err == nil {
+		switch {
+		case err == nil:
 			return h, nil
-		}
-		if !errors.Is(err, ErrBusy) {
+		case errors.Is(err, ErrBusy):
+			busy = err
+		case ctx.Err() != nil && busy != nil:
+			return nil, busy // that is why it was not had in time
+		default:
 			return nil, err
 		}
 		if why := err.Error(); why != w.told && w.o.OnWait != nil {

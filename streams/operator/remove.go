@@ -27,24 +27,29 @@ var ErrOtherLane = errors.New("the job is not of this entity")
 // at the very moment in which it is removed. A sequence that is of no job any more counts as nothing; one of another
 // entity's job is ErrOtherLane, and then nothing is removed: that job's lane is not held, and it may run.
 func RemoveJobs(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e subjects.Entity, seqs []uint64) (r Removal, err error) {
-	s, err := Open(ctx, js, q, "job-rm")
+	return removeJobs(ctx, js, q, e, seqs, "job-rm", nil)
+}
+
+// removeJobs calls gone, if it is not nil, with each job that it removed of those that were named.
+func removeJobs(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e subjects.Entity, seqs []uint64, what string, gone func(*Session, *hold, streams.Message)) (r Removal, err error) {
+	s, err := Open(ctx, js, q, what)
 	if err != nil {
 		return Removal{}, err
 	}
 	defer func() { err = errors.Join(err, s.Close(context.WithoutCancel(ctx))) }()
 	if len(seqs) == 0 {
-		return s.removeFrom(ctx, e, nil)
+		return s.removeFrom(ctx, e, nil, nil)
 	}
 	there, err := s.ofLane(ctx, e, seqs)
 	if err != nil || len(there) == 0 {
 		return Removal{}, err
 	}
-	return s.removeFrom(ctx, e, there)
+	return s.removeFrom(ctx, e, there, gone)
 }
 
 // ofLane leaves out what is gone, and refuses what is another lane's. What a sequence holds never changes, so this may
 // be done before the lane is held.
-func (s *Session) ofLane(ctx context.Context, e subjects.Entity, seqs []uint64) (there []uint64, err error) {
+func (s *Session) ofLane(ctx context.Context, e subjects.Entity, seqs []uint64) (there []streams.Message, err error) {
 	for _, seq := range seqs {
 		m, err := streams.GetMessage(ctx, s.js, s.queue.JobsStream(), seq)
 		if errors.Is(err, streams.ErrNotFound) {
@@ -57,7 +62,7 @@ func (s *Session) ofLane(ctx context.Context, e subjects.Entity, seqs []uint64) 
 			return nil, problem.New(fmt.Sprintf("remove job %d of %s from %s", seq, e, s.queue), fmt.Errorf("%w: its subject is %q", ErrOtherLane, m.Subject),
 				fmt.Sprintf("nothing was removed; see whose it is: coordinator job info %s %d", s.queue, seq))
 		}
-		there = append(there, seq)
+		there = append(there, m)
 	}
 	return there, nil
 }
@@ -88,7 +93,7 @@ func PurgeQueue(ctx context.Context, js jetstream.JetStream, q subjects.Queue) (
 		}
 	}
 	for _, e := range lanes {
-		r, err := s.removeFrom(ctx, e, nil)
+		r, err := s.removeFrom(ctx, e, nil, nil)
 		sum.Removed += r.Removed
 		sum.Spared += r.Spared
 		if err != nil {
@@ -130,11 +135,11 @@ func (s *Session) removeUnusable(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
-// removeFrom holds a lane while it removes jobs from it.
-func (s *Session) removeFrom(ctx context.Context, e subjects.Entity, seqs []uint64) (r Removal, err error) {
+// removeFrom holds a lane while it removes jobs from it; without any named, all that are there.
+func (s *Session) removeFrom(ctx context.Context, e subjects.Entity, jobs []streams.Message, gone func(*Session, *hold, streams.Message)) (r Removal, err error) {
 	h, found, err := s.take(ctx, e, false)
 	if errors.Is(err, ErrBusy) {
-		n, err := s.count(ctx, e, seqs)
+		n, err := s.count(ctx, e, jobs)
 		return Removal{Spared: n}, err
 	}
 	if err != nil || !found {
@@ -142,46 +147,48 @@ func (s *Session) removeFrom(ctx context.Context, e subjects.Entity, seqs []uint
 	}
 	headRemoved := false
 	defer func() { err = errors.Join(err, s.release(context.WithoutCancel(ctx), h, headRemoved)) }()
-	if seqs == nil {
-		if seqs, err = s.sequences(ctx, e); err != nil {
+	if jobs == nil {
+		if jobs, err = s.jobs(ctx, e); err != nil {
 			return Removal{}, err
 		}
 	}
-	for _, seq := range seqs {
+	for _, m := range jobs {
 		if err := s.stands(); err != nil {
 			return r, err
 		}
-		was, err := streams.DeleteMessage(ctx, s.js, s.queue.JobsStream(), seq)
+		was, err := streams.DeleteMessage(ctx, s.js, s.queue.JobsStream(), m.Seq)
 		if err != nil {
 			return r, err
 		}
 		if was {
-			r.Removed++
+			if r.Removed++; gone != nil {
+				gone(s, h, m)
+			}
 		}
-		headRemoved = headRemoved || seq == h.head
+		headRemoved = headRemoved || m.Seq == h.head
 	}
 	return r, nil
 }
 
-// sequences are the jobs of a lane.
-func (s *Session) sequences(ctx context.Context, e subjects.Entity) (seqs []uint64, err error) {
+// jobs are those of a lane, without their bodies.
+func (s *Session) jobs(ctx context.Context, e subjects.Entity) (jobs []streams.Message, err error) {
 	err = streams.Scan(ctx, s.js, s.queue.JobsStream(), streams.ScanOptions{Subjects: []string{s.queue.JobSubject(e)}},
 		func(m streams.Message) bool {
-			seqs = append(seqs, m.Seq)
+			jobs = append(jobs, m)
 			return true
 		})
-	return seqs, err
+	return jobs, err
 }
 
 // count says how many of the jobs are there.
-func (s *Session) count(ctx context.Context, e subjects.Entity, seqs []uint64) (int, error) {
-	there, err := s.sequences(ctx, e)
-	if err != nil || seqs == nil {
+func (s *Session) count(ctx context.Context, e subjects.Entity, jobs []streams.Message) (int, error) {
+	there, err := s.jobs(ctx, e)
+	if err != nil || jobs == nil {
 		return len(there), err
 	}
 	n := 0
-	for _, seq := range seqs {
-		if slices.Contains(there, seq) {
+	for _, m := range jobs {
+		if slices.ContainsFunc(there, func(t streams.Message) bool { return t.Seq == m.Seq }) {
 			n++
 		}
 	}
