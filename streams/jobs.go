@@ -34,6 +34,9 @@ type Job struct {
 	JobInfo
 	Timeout     string `json:"timeout,omitempty"`
 	MaxAttempts int    `json:"max_attempts,omitempty"`
+	// OnFailure and OnDead are the job's own word, if it has one.
+	OnFailure   string `json:"on_failure,omitempty"`
+	OnDead      string `json:"on_dead,omitempty"`
 	ReplyTo     string `json:"reply_to,omitempty"`
 	Traceparent string `json:"traceparent,omitempty"`
 	// Headers are the publisher's own.
@@ -102,7 +105,7 @@ func GetJob(ctx context.Context, js jetstream.JetStream, q subjects.Queue, seq u
 
 func jobOf(q subjects.Queue, m Message) Job {
 	info, h := jobInfo(q, m)
-	job := Job{JobInfo: info, MaxAttempts: h.MaxAttempts, ReplyTo: h.ReplyTo, Traceparent: h.Traceparent, Headers: h.Own, Data: m.Data}
+	job := Job{JobInfo: info, MaxAttempts: h.MaxAttempts, OnFailure: h.OnFailure, OnDead: h.OnDead, ReplyTo: h.ReplyTo, Traceparent: h.Traceparent, Headers: h.Own, Data: m.Data}
 	if h.Timeout > 0 {
 		job.Timeout = h.Timeout.String()
 	}

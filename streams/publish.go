@@ -22,7 +22,10 @@ type PublishOptions struct {
 	// Timeout and MaxAttempts of 0 leave it to the pool and the queue's policy.
 	Timeout     time.Duration
 	MaxAttempts int
-	// ReplyTo is a subject that gets the outcome.
+	// OnFailure and OnDead, when not empty, say otherwise than the queue's policy: FailureBlock or FailurePass,
+	// DeadContinue or DeadHalt.
+	OnFailure, OnDead string
+	// ReplyTo is a subject that gets the outcome: an inbox, or one below "results", because workers send to no other.
 	ReplyTo string
 	// Header are the publisher's own, and traceparent. Names that begin with Job- or Nats- are refused.
 	Header map[string][]string
@@ -87,6 +90,11 @@ func (o PublishOptions) message(op string, nc *nats.Conn, q subjects.Queue, e su
 	set(subjects.HeaderKind, o.Kind)
 	set(subjects.HeaderMsgID, o.ID)
 	set(subjects.HeaderReplyTo, o.ReplyTo)
+	if o.ReplyTo != "" && !subjects.MayReply(o.ReplyTo) {
+		return nil, bad("Job-Reply-To: no worker replies to %q", "name an inbox, or a subject below results, such as results.ci", o.ReplyTo)
+	}
+	set(subjects.HeaderOnFailure, o.OnFailure)
+	set(subjects.HeaderOnDead, o.OnDead)
 	if o.Timeout < 0 || o.MaxAttempts < 0 {
 		return nil, bad("a timeout or a number of attempts is below zero", "0 leaves it to the queue")
 	}

@@ -59,7 +59,7 @@ func TestPublish(t *testing.T) {
 	js := natstest.Start(t).JetStream()
 	makeQueue(t, js, ci)
 	seq, dup, err := publish(t, js, ci, "file.server/stream.go", streams.PublishOptions{
-		Kind: "archive", ID: "a-1", Data: []byte("{}"), Timeout: 90 * time.Second, MaxAttempts: 2, ReplyTo: "my.answers",
+		Kind: "archive", ID: "a-1", Data: []byte("{}"), Timeout: 90 * time.Second, MaxAttempts: 2, ReplyTo: "results.mine",
 		Header: map[string][]string{"Tenant": {"7"}, "traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}, IfIdle: true,
 	})
 	if err != nil || dup || seq != 1 {
@@ -78,7 +78,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"seq":1,"entity":"file.server/stream.go","kind":"archive","id":"a-1","published_at":"0001-01-01T00:00:00Z","size":2,` +
-		`"timeout":"1m30s","max_attempts":2,"reply_to":"my.answers","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",` +
+		`"timeout":"1m30s","max_attempts":2,"reply_to":"results.mine","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",` +
 		`"headers":{"Tenant":"7"},"data":"{}"}`
 	if string(text) != want {
 		t.Fatalf("\n%s\n%s", text, want)

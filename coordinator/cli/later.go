@@ -54,6 +54,11 @@ func instant(flag, text string) (time.Time, error) {
 // publishLater stores a job for later and tells by which id it can be cancelled.
 func (a *App) publishLater(ctx context.Context, s *session, q subjects.Queue, e subjects.Entity, o streams.PublishOptions, when schedule.When) error {
 	d, err := schedule.Publish(ctx, s.js, q, e, o, when)
+	return a.delayed(q, d, err)
+}
+
+// delayed tells of a job that was stored for later.
+func (a *App) delayed(q subjects.Queue, d schedule.Delayed, err error) error {
 	if err != nil {
 		return badOption(err)
 	}
@@ -71,4 +76,27 @@ func (a *App) publishLater(ctx context.Context, s *session, q subjects.Queue, e 
 	}
 	fmt.Fprintln(a.Stdout, d.ID)
 	return nil
+}
+
+// debounceOf is 0 when jobs are not to be debounced.
+func debounceOf(f *pflag.FlagSet, text string) (time.Duration, error) {
+	if !f.Changed("debounce") {
+		return 0, nil
+	}
+	for _, other := range []string{"in", "at", "wait", "if-idle"} {
+		if f.Changed(other) {
+			return 0, usagef("", "--debounce and --%s do not go together", other)
+		}
+	}
+	d, err := config.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, usagef("write it as 500ms or 5s", "--debounce: %q is no duration above 0", text)
+	}
+	return d, nil
+}
+
+// publishDebounced puts off what was published for the entity and kind before, and replaces it.
+func (a *App) publishDebounced(ctx context.Context, s *session, q subjects.Queue, e subjects.Entity, o streams.PublishOptions, quiet time.Duration) error {
+	d, err := schedule.Debounce(ctx, s.js, q, e, o, quiet)
+	return a.delayed(q, d, err)
 }

@@ -122,15 +122,21 @@ const longest = 100 * 365 * 24 * time.Hour
 // waits. Errors are ErrSpec (a time that is over by more than a minute, or too far), those of streams.Publish, and the
 // trouble with the server.
 func Publish(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e subjects.Entity, o streams.PublishOptions, when When) (Delayed, error) {
+	if o.ID == "" {
+		o.ID = "later-" + strings.ToLower(rand.Text()[:16])
+	}
+	return store(ctx, js, q, e, o, when, idToken(o.ID), false)
+}
+
+// store stores a delayed job on the subject of that token. replaces says that it takes the place of one that is there;
+// else that one stays, and this one is a duplicate.
+func store(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e subjects.Entity, o streams.PublishOptions, when When, token string, replaces bool) (Delayed, error) {
 	op := fmt.Sprintf("publish to %s for %s, for later", q, e)
 	fail := func(kind error, hint, format string, args ...any) (Delayed, error) {
 		return Delayed{}, problem.New(op, fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...)), hint)
 	}
 	if o.IfIdle {
 		return fail(streams.ErrOption, "", "nobody knows now whether the entity will be idle then")
-	}
-	if o.ID == "" {
-		o.ID = "later-" + strings.ToLower(rand.Text()[:16])
 	}
 	job, err := o.Message(js.Conn(), q, e)
 	if err != nil {
@@ -155,12 +161,16 @@ func Publish(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e su
 		return fail(ErrSpec, "", "%s is more than a hundred years away", due.UTC().Format(time.RFC3339))
 	}
 	lane, _ := subjects.LaneOf(job.Subject)
-	m := delayed(q, idToken(o.ID), lane, subjects.Header(job.Header), job.Data, due)
+	m := delayed(q, token, lane, subjects.Header(job.Header), job.Data, due)
 	if size, most := int64(moved(q, lane, streams.Message{Header: m.Header, Data: m.Data}).Size()-len(q.Job(lane))), loaded.Policy.MaxJobSize; most > 0 && size > most {
 		return fail(streams.ErrTooLarge, "put the data into an object store and its name into the job", "it is %d bytes with its headers, and queue %s takes %d", size, q, most)
 	}
-	m.Header.Set(subjects.HeaderMsgID, o.ID)
-	m.Header.Set("Nats-Expected-Last-Subject-Sequence", "0")
+	if replaces {
+		m.Header.Set(subjects.HeaderJobID, o.ID) // as a message's id it would make the next one of it a duplicate
+	} else {
+		m.Header.Set(subjects.HeaderMsgID, o.ID)
+		m.Header.Set("Nats-Expected-Last-Subject-Sequence", "0")
+	}
 	bound, cancel := context.WithTimeout(ctx, streams.RequestTimeout)
 	defer cancel()
 	answer, err := js.Conn().RequestMsgWithContext(bound, m)
