@@ -58,7 +58,8 @@ func FindJob(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ref 
 	}
 	if job != nil {
 		f := Found{State: JobWaits, Job: job}
-		return f, f.readLane(ctx, js, q)
+		err := f.readLane(ctx, js, q)
+		return f, err
 	}
 	var f Found
 	if f.Dead, err = findDead(ctx, js, q, ref); err != nil {
@@ -136,9 +137,12 @@ func findDead(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ref
 
 // readLane adds what the job's lane tells about it when it is the head.
 func (f *Found) readLane(ctx context.Context, js jetstream.JetStream, q subjects.Queue) error {
+	if f.Job.Invalid != "" {
+		return nil // it is about to be given up, and its lane may have no name
+	}
 	e, err := subjects.ParseEntity(f.Job.Entity)
 	if err != nil {
-		return nil // such a job is about to be given up, and its lane has no name
+		return err
 	}
 	info, err := GetLane(ctx, js, q, e)
 	if err != nil {

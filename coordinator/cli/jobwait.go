@@ -53,7 +53,7 @@ func (a *App) publishAndWait(ctx context.Context, s *session, q subjects.Queue, 
 	defer w.close()
 	stored, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	duplicate := false
+	var duplicate bool
 	if when != nil {
 		d, err := schedule.Publish(stored, s.js, q, e, o, *when)
 		if err != nil {
@@ -223,8 +223,11 @@ func (w *outcome) lookAt(ctx context.Context) (r streams.Reply, there bool, err 
 		return r, false, err
 	}
 	m, err := streams.LastMessage(ctx, w.s.js, w.q.ClaimsStream(), w.q.ClaimSubject(w.e))
+	if errors.Is(err, streams.ErrNotFound) {
+		return r, true, nil
+	}
 	if err != nil {
-		return r, true, nil // it waits, or is not known to be more
+		return r, true, err
 	}
 	if c, err := lane.DecodeRecord(m.Seq, m.Data); err == nil && c.Job == w.seq && c.State == lane.Halted {
 		r.Outcome, r.Seq, r.Cause, r.Error, r.Attempts = lane.EndHalted.String(), w.seq, c.Cause, c.Error, c.Attempt
