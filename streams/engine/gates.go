@@ -33,8 +33,8 @@ func (g *gate) Admit(typ string) (time.Duration, bool) {
 }
 
 // Acquire implements lane.Gate.
-func (g *gate) Acquire(typ, kind string) (lane.Permit, time.Duration, bool) {
-	p, wait, soon := g.Machine.Acquire(limits.Names(typ, kind)...)
+func (g *gate) Acquire(typ, kind string, again bool) (lane.Permit, time.Duration, bool) {
+	p, wait, soon := g.Machine.Acquire(again, limits.Names(typ, kind)...)
 	if !p.Held() {
 		return nil, wait, soon
 	}

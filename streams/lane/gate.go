@@ -14,8 +14,8 @@ type Gate interface {
 	// given back for wait.
 	Admit(typ string) (wait time.Duration, ok bool)
 	// Acquire takes the permit for a job; nil is none, and wait says when to come back. Soon says that one is being got:
-	// the lane had better stay in hand and ask again. Release returns it.
-	Acquire(typ, kind string) (p Permit, wait time.Duration, soon bool)
+	// the lane had better stay in hand and ask again, and say so. Release returns it.
+	Acquire(typ, kind string, again bool) (p Permit, wait time.Duration, soon bool)
 	Release(p Permit)
 	// Startable is how many further jobs the limit of the whole queue allows, with so many slots free.
 	Startable(slots int) int
@@ -41,7 +41,7 @@ func (m *machine) permitted() bool {
 	if m.v.Gate == nil {
 		return true
 	}
-	p, wait, soon := m.v.Gate.Acquire(m.v.Type, m.head.Kind)
+	p, wait, soon := m.v.Gate.Acquire(m.v.Type, m.head.Kind, m.permitBy != 0)
 	switch {
 	case p != nil:
 		m.permit, m.permitBy = p, 0

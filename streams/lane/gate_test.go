@@ -20,7 +20,7 @@ func (g *turnstile) Startable(int) int                  { return g.free }
 func (g *turnstile) Release(Permit)                     { g.free++; g.released++ }
 func (g *turnstile) Admit(string) (time.Duration, bool) { return 70 * time.Millisecond, g.admits }
 
-func (g *turnstile) Acquire(typ, kind string) (Permit, time.Duration, bool) {
+func (g *turnstile) Acquire(typ, kind string, _ bool) (Permit, time.Duration, bool) {
 	g.asked = append(g.asked, typ+"/"+kind)
 	if g.free == 0 {
 		return nil, 80 * time.Millisecond, g.soon

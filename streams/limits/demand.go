@@ -3,6 +3,7 @@ package limits
 import (
 	"container/heap"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -61,13 +62,18 @@ func (m *Machine) Admit(names ...string) (wait time.Duration, ok bool) {
 			return wait, false
 		}
 	}
+	m.expect(names)
+	return 0, true
+}
+
+// expect notes that a lane is about to ask for its permit.
+func (m *Machine) expect(names []string) {
 	for _, name := range names {
 		if l := m.limits[name]; l != nil && l.n > 0 {
 			l.coming = append(l.coming, m.now+comingFor)
 			l.dirty = true
 		}
 	}
-	return 0, true
 }
 
 // prospects says whether more than taken permits are free or can be had.
@@ -77,9 +83,9 @@ func (m *Machine) prospects(l *limit, taken int) bool {
 
 // Acquire takes a permit of each limit for one job that is about to start: of all, or of none. Each job acquires its own;
 // the permit of the job before is released first. A permit that is not Held was refused. Soon says that one is being
-// got: the lane had better stay in hand for some hundred milliseconds and ask again on each tick, and after each batch
-// of events that held an answer or a document. Otherwise, or after that, it is to be given back for wait.
-func (m *Machine) Acquire(names ...string) (p Permit, wait time.Duration, soon bool) {
+// got: the lane had better stay in hand for some hundred milliseconds and ask again, after each answer or document.
+// Again says that this is such a repetition. Otherwise, or when it lasts, the lane is to be given back for wait.
+func (m *Machine) Acquire(again bool, names ...string) (p Permit, wait time.Duration, soon bool) {
 	if m.me == "" {
 		return Permit{}, m.cfg.DelayMin, false
 	}
@@ -90,13 +96,17 @@ func (m *Machine) Acquire(names ...string) (p Permit, wait time.Duration, soon b
 			continue
 		}
 		l.pass(m.now)
-		l.arrived()
+		if again || !strings.HasPrefix(name, kindPrefix) {
+			l.arrived() // kinds are not known when a turn is let in
+		}
 		if l.n > 0 && full == nil && m.free(l) == 0 {
 			full = l
 		}
 	}
 	if full != nil {
-		wait, soon = m.refuse(full)
+		if wait, soon = m.refuse(full); soon {
+			m.expect(names)
+		}
 		return Permit{}, wait, soon
 	}
 	for _, name := range names {
@@ -141,8 +151,7 @@ func (m *Machine) exceeds(l *limit, own, theirs int) bool {
 // early.
 func (m *Machine) refuse(l *limit) (wait time.Duration, soon bool) {
 	l.dirty = true
-	if m.room(l) > 0 || l.write != nil && l.write.own > l.doc.Shares[m.me] {
-		l.coming = append(l.coming, m.now+comingFor)
+	if m.prospects(l, len(l.coming)) {
 		return m.spread(m.cfg.DelayMin), true
 	}
 	d := min(time.Duration(len(l.away)+1)*time.Second/time.Duration(m.cfg.Rate), m.cfg.DelayMax)

@@ -6,7 +6,10 @@ import "strings"
 const Queue = "queue"
 
 // Kind is the name of the limit of a kind's jobs.
-func Kind(kind string) string { return "kind:" + kind }
+func Kind(kind string) string { return kindPrefix + kind }
+
+// kindPrefix begins the names of kinds' limits.
+const kindPrefix = "kind:"
 
 // Type is the name of the limit of the jobs of an entity type.
 func Type(typ string) string { return "type:" + typ }

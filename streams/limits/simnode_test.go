@@ -329,17 +329,14 @@ func (n *simNode) pull() {
 // open is a turn from its delivery to the start.
 func (n *simNode) open(l *simLane) {
 	w := n.w
-	guess := l.kind
-	if w.chance(.2) {
-		guess = ""
-	}
-	wait, ok := n.m.Admit(Names(l.typ, guess)...)
+	wait, ok := n.m.Admit(Names(l.typ, "")...)
 	if !ok || !n.stands {
 		w.in(max(wait, time.Millisecond), func() { w.offer(l) })
 		return
 	}
 	n.opening++
 	life, by := n.life, w.now+500*time.Millisecond
+	again := false
 	var try func()
 	try = func() {
 		if !n.up || n.life != life {
@@ -351,7 +348,7 @@ func (n *simNode) open(l *simLane) {
 			if n.stands && w.now < n.until {
 				var p Permit
 				var soon bool
-				if p, wait, soon = n.m.Acquire(l.names...); p.Held() {
+				if p, wait, soon = n.m.Acquire(again, l.names...); p.Held() {
 					n.opening--
 					j := &simJob{node: n, lane: l, names: l.names, permit: p, life: n.life}
 					n.started = w.now
@@ -360,7 +357,7 @@ func (n *simNode) open(l *simLane) {
 					w.in(time.Millisecond+w.upTo(w.p.job), func() { n.ended(j) })
 					return
 				}
-				if soon && w.now < by {
+				if again = soon; soon && w.now < by {
 					w.in(w.upTo(50*time.Millisecond), try)
 					return
 				}
