@@ -30,7 +30,7 @@ type Info struct {
 	// Partial says that there were too many claims to look at all: Retrying and Halted are at least so many.
 	Partial bool   `json:"partial,omitempty"`
 	Dead    uint64 `json:"dead"`
-	// Scheduled are jobs for later, and recurring ones.
+	// Scheduled are jobs for later, and named schedules. A job whose time has come counts until it is in its lane.
 	Scheduled uint64 `json:"scheduled"`
 	// OldestAgeSeconds is the age of the oldest unfinished job, 0 when there is none.
 	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
@@ -112,12 +112,7 @@ func (i *Info) readScheduled(ctx context.Context, js jetstream.JetStream, q subj
 	if err != nil {
 		return err
 	}
-	c, err := getConsumer(ctx, js, q.ScheduleStream(), DueConsumer)
-	if err != nil {
-		return err
-	}
-	// What is due is on its way to its lane.
-	i.Scheduled = s.State.Msgs - min(s.State.Msgs, c.NumPending+uint64(c.NumAckPending))
+	i.Scheduled = s.State.Msgs
 	return nil
 }
 

@@ -257,7 +257,7 @@ func TestQueueInfo(t *testing.T) {
 
 	i, err := streams.QueueInfo(ctx, js, ci)
 	// The server counts what waits for a consumer in its own time.
-	for end := time.Now().Add(30 * time.Second); err == nil && (i.Runnable != 4 || i.Scheduled != 1) && time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); err == nil && i.Runnable != 4 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 		i, err = streams.QueueInfo(ctx, js, ci)
 	}
@@ -265,7 +265,7 @@ func TestQueueInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if i.Jobs != 7 || i.Lanes != 4 || i.Runnable != 4 || i.Running != 3 || i.Retrying != 1 || i.Halted != 1 || i.Partial || i.Dead != 1 ||
-		i.Scheduled != 1 || i.PausedLanes != 1 || i.Workers != 1 || i.Slots != 5 || i.OldestAgeSeconds <= 0 || i.Bytes == 0 {
+		i.Scheduled != 2 || i.PausedLanes != 1 || i.Workers != 1 || i.Slots != 5 || i.OldestAgeSeconds <= 0 || i.Bytes == 0 {
 		t.Fatalf("%+v", i)
 	}
 	if _, err := js.PauseConsumer(ctx, "TURNS_ci", "workers", time.Now().Add(time.Hour)); err != nil {
