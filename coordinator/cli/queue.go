@@ -15,7 +15,8 @@ import (
 
 func (a *App) queueCommand() *cobra.Command {
 	return noun("queue", "Make, look at, change, pause and remove queues",
-		a.queueAdd(), a.queueList(), a.queueInfo(), a.queueEdit(), a.queueRemove(), a.queuePause(), a.queueResume(), a.queuePurge())
+		a.queueAdd(), a.queueList(), a.queueInfo(), a.queueEdit(), a.queueRemove(), a.queuePause(), a.queueResume(), a.queuePurge(),
+		a.queueBackup(), a.queueRestore())
 }
 
 // onQueue runs do with the queue that the first argument names.
