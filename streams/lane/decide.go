@@ -59,6 +59,8 @@ type View struct {
 	// like Random it answers differently each time.
 	Type string
 	Gate Gate
+	// Suspect says that another job which has lost a worker runs in these hands.
+	Suspect bool
 	// NoSlot says that the turn just delivered has no slot to run in.
 	NoSlot bool
 	// OthersWait says that other lanes wait for a turn, as far as known.

@@ -29,6 +29,11 @@ func (m *machine) tooOftenLost() bool {
 	return m.claim.Lost > 0 && m.v.MaxLost > 0 && m.total().Lost >= m.v.MaxLost
 }
 
+// suspected says that a worker was lost while the job ran. Which of a lost worker's jobs took it down nobody knows, so
+// the loss is counted for all of them; but a worker runs one of the suspects at a time, and from the second loss on it is
+// counted for the one that did it, and for others only by coincidence.
+func (s *State) suspected() bool { return s.claim.Lost+s.head.Counts.Lost > 0 }
+
 // dieLost: the start that would be next is not made.
 func (m *machine) dieLost() {
 	m.claim.Attempt = m.claim.Counts.starts()

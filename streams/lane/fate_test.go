@@ -172,3 +172,39 @@ func TestCancelNotes(t *testing.T) {
 		t.Errorf("still noted: %v", d.h.noted)
 	}
 }
+
+// TestSuspects: of the jobs that have lost a worker one runs at a time in the same hands.
+func TestSuspects(t *testing.T) {
+	lost := by("living", GivenBack)
+	lost.Lost = 1
+	r := newRig(t)
+	r.v.Suspect = true
+	r.on(Delivered{again7}).recordRead(lost).headRead(job7).stored(100).want(Parking, "FreeSlot", "WriteClaim(given_back)")
+	if w := r.write(); w.Record.Lost != 1 || w.TTL != 0 {
+		t.Errorf("it is given back as %+v", w)
+	}
+	if n := r.stored(101).nak(); n.Delay == 0 {
+		t.Error("it comes back at once")
+	}
+	r = newRig(t)
+	r.v.Suspect = true
+	r.on(Delivered{again7}).recordRead(by("living", GivenBack)).headRead(job7).stored(100).want(InRun, "Start")
+
+	d := newDesk(t).session()
+	start := func(lane string, r Record) {
+		d.do(0, func() { d.h.Delivered(lane, again7, 0, 0) })
+		d.do(0, func() { d.h.Lane(lane, RecordRead{Op: action[ReadRecord](d, lane).Op, Found: true, Record: r}) })
+		d.do(0, func() { d.h.Lane(lane, HeadRead{Op: action[ReadHead](d, lane).Op, Head: job7}) })
+		d.do(0, func() { d.h.Lane(lane, Stored{Op: action[WriteClaim](d, lane).Op, Seq: 100}) })
+	}
+	start("ci.a.1", lost)
+	action[Start](d, "ci.a.1")
+	start("ci.a.2", lost)
+	if w := action[WriteClaim](d, "ci.a.2"); w.Record.State != GivenBack || d.h.suspects != 1 {
+		t.Errorf("beside a suspect it writes %+v", w.Record)
+	}
+	d.do(0, func() { d.h.Lane("ci.a.1", Finished{Fence: 100, Outcome: Outcome{}}) })
+	if d.h.suspects != 0 {
+		t.Errorf("%d suspects run", d.h.suspects)
+	}
+}

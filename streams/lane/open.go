@@ -213,6 +213,9 @@ func (m *machine) haveClaim() {
 	case m.v.Paused:
 		m.park(GivenBack, afterEnd, 0)
 		return
+	case m.suspected() && m.v.Suspect:
+		m.park(GivenBack, afterNak, m.unservedDelay())
+		return
 	case m.head.Unserved:
 		m.park(GivenBack, afterNak, m.unservedDelay())
 		return

@@ -32,6 +32,18 @@ func (w *world) checkStart(p *process, a lane.Start) {
 		w.violate(e, "poison: job %d starts for the %dth time", j.seq, j.starts+1)
 	}
 	w.checkPaused(p)
+	w.checkSuspects(p, a)
+}
+
+// checkSuspects: a worker runs one job at a time that has lost a worker, or an innocent one would be blamed for what its
+// neighbour does again and again.
+func (w *world) checkSuspects(p *process, a lane.Start) {
+	p.suspect = a.Counts.Lost > 0
+	for _, o := range p.n.processes {
+		if p.suspect && o.suspect && !o.over && o.gen == p.gen && w.p.Config.MaxLost > 0 {
+			w.violate(p.lane, "suspects: job %d starts on %s beside job %d, and both have lost a worker", p.job.seq, p.n.name(), o.job.seq)
+		}
+	}
 }
 
 // poisonSlack is for starts of a poison that its holder did not live to be counted for: interrupted ones, and the first

@@ -16,6 +16,7 @@ type process struct {
 	fence   uint64
 	session string
 
+	suspect bool // its job has lost a worker before
 	dying   bool
 	term    bool
 	over    bool
