@@ -36,6 +36,8 @@ var attempts = []struct {
 	{"results.ci.build.1", []rights.Role{worker, operator}},
 	{"$KV.WORKERS.somebody", []rights.Role{worker, operator}},
 	{"$KV.LANES_ci.build.1", []rights.Role{operator}},
+	{"$KV.LANES_ci.=queue", []rights.Role{operator}},
+	{"$KV.LANES_ci.=limit.queue", []rights.Role{worker, operator}},
 	{"control.w1", []rights.Role{operator}},
 	// Taking turns, and answering them.
 	{"$JS.API.CONSUMER.MSG.NEXT.TURNS_ci.workers", []rights.Role{worker}},

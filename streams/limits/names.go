@@ -26,6 +26,9 @@ func Names(typ, kind string) []string {
 // keyPrefix begins the keys of limits in the bucket of lanes. No entity's key begins so.
 const keyPrefix = "=limit."
 
+// Keys is the pattern of all keys of limits, in subjects and watches.
+const Keys = keyPrefix + "*"
+
 // Key is the key of a limit's document in the bucket of lanes: what the bucket does not allow stands as = and two
 // digits.
 func Key(name string) string {

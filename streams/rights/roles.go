@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/limits"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -112,7 +113,7 @@ func (g *Grant) worker() {
 		g.add(why, direct(q.ScheduleStream())...)
 		g.add(why, ask(due, "CONSUMER.INFO", "CONSUMER.MSG.NEXT")...)
 		g.add(why, "$JS.ACK."+due+".>")
-		g.add("Paused lanes: read only.", watch(lanesStream(q))...)
+		g.add("Paused lanes: read only. Shares of limits.", append(watch(lanesStream(q)), "$KV."+q.LanesBucket()+"."+limits.Keys)...)
 		g.add("Outcomes, for those who asked to hear them.", results(q))
 	}
 	g.Subscribe.Allow = append(g.Subscribe.Allow, control)
