@@ -174,7 +174,8 @@ func keep() int {
 	hear := words
 	for {
 		select {
-		case <-ended:
+		case err := <-ended:
+			_ = err // the state says it
 			// What it left in its group runs in the turn as it did.
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			gone := groupGone(pid)
