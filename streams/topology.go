@@ -110,7 +110,8 @@ func (p Policy) parts(q subjects.Queue) []part {
 		consumers: []jetstream.ConsumerConfig{{
 			Durable: DueConsumer, Description: "workerd: moves due jobs to their lanes",
 			FilterSubject: q.Filter(subjects.PrefixDue), // never the schedules themselves
-			AckPolicy:     jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxDeliver: noLimit,
+			// A move takes moments, and making it again is harmless; a worker that dies with one in hand delays it by this.
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 5 * time.Second, MaxDeliver: noLimit,
 			MaxAckPending: 10000, MaxWaiting: 8192,
 		}},
 	}
