@@ -24,7 +24,8 @@ const (
 	// pullLife is short: a pull of a client that is gone swallows a delivery until its ack wait, and after a change of
 	// leader an old pull is deaf.
 	pullLife = 2 * time.Second
-	// doubtful is how old a due job is when it may be a delivery that this process slept through: well below the ack wait.
+	// doubtful is how old a due job is when it may be a delivery that this process slept through, while others moved it:
+	// well below the duplicate window of the queue, within which moving it again is harmless.
 	doubtful = 10 * time.Second
 	// A job whose lane does not take it is tried again after a pause that grows with its deliveries.
 	leastNak = time.Second
