@@ -38,7 +38,9 @@ type Worker struct {
 	// TLS has ca, cert and key, as in the configuration; none is no TLS.
 	TLS   map[string]string
 	Queue string
-	Pools []Pool
+	// Weights, by queue, are served instead of Queue.
+	Weights map[string]int
+	Pools   []Pool
 	// Timeout and KillAfter are the bounds of a stop; 0 is 10 s and 1 s.
 	Timeout, KillAfter time.Duration
 	// Debug makes the log tell of each start.
@@ -73,10 +75,14 @@ func (w *Worker) write(path string) error {
 		}
 		return d.String()
 	}
+	var queues any = []string{w.Queue}
+	if len(w.Weights) > 0 {
+		queues = w.Weights
+	}
 	text, err := yaml.Marshal(map[string]any{
 		"id":       fmt.Sprintf("%s.%d", w.Name, w.lives),
 		"nats":     map[string]any{"url": w.URL, "tls": w.TLS},
-		"queues":   []string{w.Queue},
+		"queues":   queues,
 		"http":     "",
 		"shutdown": map[string]string{"timeout": or(w.Timeout, 10*time.Second), "kill_after": or(w.KillAfter, time.Second)},
 		"log":      map[string]string{"level": level, "format": "json"},

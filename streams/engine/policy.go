@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -98,6 +99,9 @@ func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
 		log.Warn().Msg("the queue was made anew")
 		e.holder.Created(name, l.Created.UnixNano())
 		q.gate.Reset()
+	}
+	if !maps.Equal(l.Policy.Limits, q.loaded.Policy.Limits) {
+		log.Info().Str("limits", streams.LimitsText(l.Policy.Limits)).Msg("limits changed")
 	}
 	q.loaded = l
 	q.gate.SetLimits(l.Policy.Limits)
