@@ -51,15 +51,15 @@ func fill(b *testing.B, nc *nats.Conn, prefix string, n int) time.Duration {
 	return time.Since(start)
 }
 
-// plain drains a plain work queue: pull, handle, ack.
-func plain(b *testing.B, nc *nats.Conn, n int) time.Duration {
+// plain drains a plain work queue with so many copies: pull, handle, ack.
+func plain(b *testing.B, nc *nats.Conn, n, replicas int) time.Duration {
 	b.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		b.Fatal(err)
 	}
 	s, err := js.CreateStream(b.Context(), jetstream.StreamConfig{
-		Name: "PLAIN", Subjects: []string{"plain.>"}, Retention: jetstream.WorkQueuePolicy,
+		Name: "PLAIN", Subjects: []string{"plain.>"}, Retention: jetstream.WorkQueuePolicy, Replicas: replicas,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -140,7 +140,7 @@ func BenchmarkDrain(b *testing.B) {
 		srv := natstest.Start(b)
 		nc := connect(b, srv.URL())
 		makeQueue(b, nc)
-		p := plain(b, nc, entities)
+		p := plain(b, nc, entities, 1)
 		pub := fill(b, nc, "jobs."+string(queue), entities)
 		d := drain(b, srv.URL(), entities, func() {})
 		rate := func(t time.Duration) float64 { return entities / t.Seconds() }
