@@ -19,8 +19,14 @@ import (
 // A replicated queue wants the flag --replicas.
 func NewCluster(t testing.TB, n int, flags ...string) *Rig {
 	t.Helper()
+	return NewWith(t, n, nil, flags...)
+}
+
+// NewWith is NewCluster with servers of other settings.
+func NewWith(t testing.TB, n int, settings []natstest.Option, flags ...string) *Rig {
+	t.Helper()
 	r := empty(t)
-	known := authorization(t)
+	known := append(authorization(t), settings...)
 	if n == 1 {
 		r.Servers = []*natstest.Proc{natstest.Process(t, known...)}
 	} else {
