@@ -91,7 +91,7 @@ func (o PublishOptions) message(op string, nc *nats.Conn, q subjects.Queue, e su
 	set(subjects.HeaderMsgID, o.ID)
 	set(subjects.HeaderReplyTo, o.ReplyTo)
 	if o.ReplyTo != "" && !subjects.MayReply(o.ReplyTo) {
-		return nil, bad("Job-Reply-To: no worker replies to %q", "name an inbox, or a subject below results, such as results.ci", o.ReplyTo)
+		return nil, bad("Job-Reply-To: no worker replies to %q", "name an inbox, or a subject below results and the queue, such as results.ci.mine", o.ReplyTo)
 	}
 	set(subjects.HeaderOnFailure, o.OnFailure)
 	set(subjects.HeaderOnDead, o.OnDead)

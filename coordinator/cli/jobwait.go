@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 	"github.com/spf13/pflag"
 
 	"github.com/seriatim/seriatim/streams"
@@ -98,7 +99,8 @@ type outcome struct {
 // await subscribes for the replies of a job that is about to be published; its options are given the subject.
 func (a *App) await(s *session, q subjects.Queue, e subjects.Entity, o *streams.PublishOptions) (*outcome, error) {
 	w := &outcome{a: a, s: s, q: q, e: e, replies: make(chan *nats.Msg, 256)}
-	o.ReplyTo = s.nc.NewInbox()
+	// Not an inbox: those of one account are not heard in another, and publishers may have their own.
+	o.ReplyTo = "results." + string(q) + "." + nuid.Next()
 	var err error
 	if w.sub, err = s.nc.ChanSubscribe(o.ReplyTo, w.replies); err == nil {
 		err = s.nc.FlushTimeout(s.timeout) // else the job may be done before anybody listens
