@@ -118,7 +118,7 @@ func (w *world) beginServer(d Done) {
 		who = ", leader of " + g.String()
 	}
 	s := w.Servers[i]
-	who = s.Name() + who
+	who = serverName(i) + who
 	if d.Server = i; d.Kind == ServersKill {
 		who = "all"
 	}

@@ -40,11 +40,14 @@ type load struct {
 	long float64
 	// slow multiplies what jobs take.
 	slow int
+	// first is the number before the first job's.
+	first int
 }
 
 // start begins to publish, until stop; each publisher has a connection of its own.
 func (l load) start(r *rig.Rig, seed uint64) *publishers {
 	p := &publishers{load: l}
+	p.ops.Store(int64(l.first))
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	for i := range l.publishers {

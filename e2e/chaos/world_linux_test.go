@@ -23,6 +23,8 @@ type setting struct {
 	plan []Fault
 	// broken names rules that the workerds are built without.
 	broken string
+	// stubborn jobs do not heed SIGTERM.
+	stubborn bool
 }
 
 // world is a system under chaos. All but publishers and watcher belongs to the test's goroutine.
@@ -69,11 +71,19 @@ func newWorld(t *testing.T, set setting) *world {
 		"--max-attempts", "0", "--max-lost", "0", "--max-crashes", "0", "--backoff", "200ms,1s")
 	w := &world{Rig: r, t: t, set: set, nc: r.Conn()}
 	for i := range set.Workers {
-		h := &host{Host: r.Host(string(rune('a'+i)), r.SleepPool(2, slots/2))}
+		pool := r.SleepPool(2, slots/2)
+		if set.stubborn {
+			pool = r.SleepExec(slots)
+			pool.Env["CHILD_STUBBORN"] = "1"
+		}
+		h := &host{Host: r.Host(string(rune('a'+i)), pool)}
 		if set.broken != "" {
 			h.Binary = rig.Binary(t, fleet.Build{Name: "workerd", Broken: set.broken})
 		}
 		h.Timeout, h.KillAfter = 3*time.Second, 500*time.Millisecond
+		if set.stubborn {
+			h.Timeout, h.KillAfter = 200*time.Millisecond, time.Second // none is through in time, and none ends when told
+		}
 		h.ways = r.Proxied(h.Host)
 		w.hosts = append(w.hosts, h)
 		h.Start()

@@ -192,25 +192,28 @@ func (r *Rig) StepDown(ctx context.Context, nc *nats.Conn, g Raft, to int) error
 	return err
 }
 
-// Lead makes a server the leader of all that a queue's jobs depend on.
-func (r *Rig) Lead(to int) {
+// Lead makes a server the leader of some of Rafts.
+func (r *Rig) Lead(to int, groups ...Raft) {
 	r.t.Helper()
 	nc := r.Conn()
-	for _, g := range Rafts() {
-		for end := time.Now().Add(Bound); ; {
-			ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
+	defer nc.Close()
+	// Again and again, because one that was just elected may be followed by another one.
+	for end := time.Now().Add(Bound); ; time.Sleep(100 * time.Millisecond) {
+		all := true
+		for _, g := range groups {
+			ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Second)
 			now := r.Leader(ctx, nc, g)
 			if now >= 0 && now != to {
 				_ = r.StepDown(ctx, nc, g, to) // asked again until it is so
 			}
 			cancel()
-			if now == to {
-				break
-			}
-			if time.Now().After(end) {
-				r.t.Fatalf("%s does not become the leader of %s", r.Servers[to].Name(), g)
-			}
-			time.Sleep(100 * time.Millisecond)
+			all = all && now == to
+		}
+		if all {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatalf("%s does not become the leader of %v", r.Servers[to].Name(), groups)
 		}
 	}
 }
