@@ -39,3 +39,11 @@ func TestShippedRightsAreThePrintedOnes(t *testing.T) {
 		}
 	}
 }
+
+// Of the power cuts in docs/guarantees.md the shipped single server fears the smaller one.
+func TestTheSingleServerSyncs(t *testing.T) {
+	setPasswords(t)
+	if o := shipped(t, "server.conf"); !o.SyncAlways {
+		t.Error("sync_interval is not always")
+	}
+}

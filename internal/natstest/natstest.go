@@ -37,6 +37,7 @@ type settings struct {
 	Password   string `json:"password,omitempty"`
 	MaxPayload int32  `json:"max_payload,omitempty"`
 	SyncAlways bool   `json:"sync_always,omitempty"`
+	MaxStore   int64  `json:"max_store,omitempty"`
 	Config     string `json:"config,omitempty"`
 	// Of a cluster: the server's name, its port for routes, and the addresses of all.
 	Name      string   `json:"name,omitempty"`
@@ -62,6 +63,9 @@ func MaxPayload(n int32) Option { return func(s *settings) { s.MaxPayload = n } 
 
 // SyncAlways makes the server write every message through to the disk before it answers.
 func SyncAlways() Option { return func(s *settings) { s.SyncAlways = true } }
+
+// MaxStore bounds what JetStream keeps on disk, in bytes: beyond it, the server behaves as with a full disk.
+func MaxStore(n int64) Option { return func(s *settings) { s.MaxStore = n } }
 
 // Config starts from a server configuration, as text: accounts, permissions, TLS. The address, the folder and the other
 // options win over what it says. URL then has the credentials of UserPassword, which must be in the configuration.
@@ -103,6 +107,9 @@ func (s settings) options() (*server.Options, error) {
 	}
 	if s.SyncAlways {
 		o.SyncAlways = true
+	}
+	if s.MaxStore != 0 {
+		o.JetStreamMaxStore = s.MaxStore
 	}
 	if s.Name != "" {
 		o.ServerName = s.Name
