@@ -3,10 +3,12 @@ package limits
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/record"
 	"github.com/seriatim/seriatim/e2e/rig"
 )
 
@@ -15,7 +17,7 @@ func TestBackoffHoldsNothing(t *testing.T) {
 	waiting := rig.Size(200, 1000)
 	s := newSystem(t, "--limit", "queue=20", "--backoff", "10m,10m", "--max-attempts", "0")
 	for _, name := range []string{"a", "b"} {
-		s.Host(name, s.SleepExec(20), failPool(20)).Start()
+		s.Host(name, failPool(20), s.SleepExec(20)).Start()
 	}
 	s.publish(rig.Queue, lanes(waiting, "sick", job{Kind: failing})...)
 	from := time.Now()
@@ -149,8 +151,9 @@ func TestLimitsChangeLive(t *testing.T) {
 	s.publish(rig.Queue, lanes(20, "c", until(3))...)
 	s.stays(12, time.Second)
 	s.Touch("end2")
-	s.AwaitFinished(28, rig.Bound)
-	s.awaitRunning(4)
+	s.Await("four jobs run, new ones among them", rig.Bound, func(t *fleet.Tail) bool {
+		return len(t.Open()) == 4 && slices.ContainsFunc(t.Open(), func(e record.Event) bool { return e.Entity[0] == 'c' })
+	})
 	s.stays(4, time.Second)
 	s.Touch("end3")
 	s.AwaitFinished(48, rig.Bound)

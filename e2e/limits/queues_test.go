@@ -14,10 +14,11 @@ import (
 func TestQueuesByWeight(t *testing.T) {
 	jobs := rig.Size(400, 2000)
 	s := newSystem(t)
+	s.Admin.URL = s.Server.URL() // of a queue more than the rig's rights know
 	const other = "mail"
 	s.Coordinator("queue", "add", other)
 	h := s.Host("a", s.SleepPool(1, 8))
-	h.URL = s.Server.URL() // it serves a queue more than the rig's rights know
+	h.URL = s.Server.URL()
 	h.Weights = map[string]int{rig.Queue: 3, other: 1}
 	counts := map[string]int{}
 	var order []string
