@@ -14,7 +14,7 @@ import (
 func TestQueuesByWeight(t *testing.T) {
 	jobs := rig.Size(400, 2000)
 	s := newSystem(t)
-	s.Admin.URL = s.Server.URL() // of a queue more than the rig's rights know
+	s.Admin.URLFor = nil // a queue more than the rig's rights know
 	const other = "mail"
 	s.Coordinator("queue", "add", other)
 	h := s.Host("a", s.SleepPool(1, 8))
