@@ -330,7 +330,8 @@ func (m *Machine) Actions() []Action {
 		m.looked = m.now
 	}
 	var out []Action
-	for _, l := range slices.Clone(m.order) {
+	for i := len(m.order) - 1; i >= 0; i-- { // tidy takes some out
+		l := m.order[i]
 		if !l.dirty && !tick {
 			continue
 		}
@@ -339,7 +340,9 @@ func (m *Machine) Actions() []Action {
 			m.plan(l)
 		}
 		out = m.requests(l, out)
-		m.tidy(l)
+		if tick {
+			m.tidy(l)
+		}
 	}
 	return out
 }
