@@ -60,7 +60,6 @@ func (a *App) configCheck(file string) error {
 	if err == nil {
 		report.Warnings = append(report.Warnings, cfg.Warnings...)
 		report.Notes = append(report.Notes, cfg.Notes...)
-		report.NotYet = append(report.NotYet, cfg.NotYet()...)
 	}
 	for _, e := range errs {
 		where := e.Where.String()
