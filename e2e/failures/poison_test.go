@@ -1,0 +1,5 @@
+package failures
+
+import "time"
+
+const poisonAfter = 300 * time.Millisecond
