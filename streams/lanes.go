@@ -42,6 +42,8 @@ type LaneInfo struct {
 	Workers int `json:"workers"`
 	Slots   int `json:"slots"`
 	Busy    int `json:"busy"`
+	// Limits are those that the head is under.
+	Limits []LimitInfo `json:"limits,omitempty"`
 	// At is the server's clock.
 	At time.Time `json:"at"`
 }
@@ -97,7 +99,8 @@ type facts struct {
 	created time.Time // of the jobs stream
 	about   int64     // the creation time of the stream that the claim is about
 	serving []SessionRecord
-	limit   string // which limit is in the way; empty is none
+	over    map[string]bool // sessions that are
+	limit   string          // which limit is in the way; empty is none
 	// audit is when the audit will look at the lane, zero when it has.
 	audit time.Time
 }
@@ -112,7 +115,7 @@ func GetLane(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e su
 	}
 	f := facts{LaneInfo: LaneInfo{Queue: string(q), Entity: e.String()}, q: q, policy: loaded.Policy, created: loaded.Created}
 	for _, read := range []func(context.Context, jetstream.JetStream, subjects.Entity) error{
-		f.readPauses, f.readClaim, f.readHead, f.readTurn, f.readHolder,
+		f.readPauses, f.readClaim, f.readHead, f.readTurn, f.readHolder, f.readLimits,
 	} {
 		if err := read(ctx, js, e); err != nil && !isMissing(err) {
 			return LaneInfo{}, explain(fmt.Sprintf("look at %s in %s", e, q), q, err)
@@ -238,7 +241,9 @@ func (f *facts) readHolder(ctx context.Context, js jetstream.JetStream, _ subjec
 	if err != nil {
 		return err
 	}
+	f.over = map[string]bool{}
 	for _, w := range workers {
+		f.over[w.Session] = !w.Living()
 		if f.Claim != nil && w.Session == f.Claim.Session {
 			f.Holder = f.holder(w)
 		}

@@ -247,6 +247,9 @@ func (f *facts) tellLimit() (LaneState, string, time.Time) {
 func (f *facts) tellTurn() (LaneState, string, time.Time) {
 	head := fmt.Sprintf("job %d (%s)", f.Head.Seq, f.Head.Kind)
 	slots := fmt.Sprintf("%d of %d slots of %d worker(s) are busy", f.Busy, f.Slots, f.Workers)
+	if f.Slots == 0 {
+		slots = fmt.Sprintf("%d worker(s) had no slot at their last beat", f.Workers)
+	}
 	switch {
 	case f.Turn == nil && !f.audit.IsZero():
 		return LaneStranded, fmt.Sprintf("the lane's turn is missing; the audit looks at it %s", f.in(f.audit)), f.audit

@@ -2,10 +2,12 @@ package control
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/record"
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/streams"
 )
@@ -46,8 +48,9 @@ func TestCancelOfARunningJob(t *testing.T) {
 			}
 			d.Touch("go") // the other job of the child was left alone, but for a child that had to be killed
 			d.AwaitFinished(2, rig.Bound)
-			if i := d.info(); i.Jobs != 0 || i.Dead != 0 {
-				t.Errorf("%d jobs, %d dead", i.Jobs, i.Dead)
+			d.AwaitEmpty(rig.Bound)
+			if i := d.info(); i.Dead != 0 {
+				t.Errorf("%d dead", i.Dead)
 			}
 			if n := d.starts("build.1"); n != 2 {
 				t.Errorf("%d starts", n)
@@ -56,6 +59,30 @@ func TestCancelOfARunningJob(t *testing.T) {
 			d.Check()
 		})
 	}
+}
+
+// A child of a pool that does not hear the cancel is killed with what it runs, and its other jobs run again.
+func TestCancelOfAJobInADeafChild(t *testing.T) {
+	d := newDesk(t, "--lease", "6s")
+	d.Host("w1", d.SleepPool(1, 2)).Start()
+	d.Import(rig.Job{Entity: "build.1", Until: d.Path("never"), Dead: true}, rig.Job{Entity: "build.2", Until: d.Path("go")})
+	run := d.awaitRun("build.1")
+	d.awaitRun("build.2")
+	at := record.Now()
+	if err := syscall.Kill(run.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	d.Coordinator("job", "cancel", rig.Queue, "1")
+	if fleet.Lives(run.PID) {
+		t.Error("the child lives")
+	}
+	d.Fault(record.Kill{At: at, Until: record.Now(), Worker: "w1"})
+	d.Touch("go")
+	d.AwaitFinished(1, rig.Bound)
+	if i := d.info(); i.Dead != 0 {
+		t.Errorf("%d dead", i.Dead)
+	}
+	d.Check()
 }
 
 // A job that waits behind one that runs is not started any more; alone it is removed at once.

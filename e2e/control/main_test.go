@@ -4,11 +4,13 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +169,10 @@ func (d desk) starts(entity string) (n int) {
 		}
 	}
 	return n
+}
+
+// sorted is events in the order of their times.
+func sorted(events []record.Event) []record.Event {
+	slices.SortStableFunc(events, func(a, b record.Event) int { return cmp.Compare(a.T, b.T) })
+	return events
 }

@@ -110,8 +110,9 @@ func TestHaltedLane(t *testing.T) {
 	}, func() string { return d.why("build.1").Why })
 	d.Coordinator("lane", "release", rig.Queue, "build.1", "--bury")
 	d.AwaitFinished(1, rig.Bound)
-	if i := d.info(); i.Dead != 1 || i.Jobs != 0 || i.Halted != 0 {
-		t.Errorf("%d dead, %d jobs, %d halted", i.Dead, i.Jobs, i.Halted)
+	d.AwaitEmpty(rig.Bound)
+	if i := d.info(); i.Dead != 1 || i.Halted != 0 {
+		t.Errorf("%d dead, %d halted", i.Dead, i.Halted)
 	}
 	d.Check()
 }
