@@ -18,7 +18,9 @@ type queueState struct {
 	loaded streams.Loaded
 	gate   *gate
 	told   error // the trouble that was logged last
-	// historyLost says that it was told that records of finished jobs are not stored.
+	// recordAsked is when it was asked last whether records of finished jobs are stored; historyLost says that it was told
+	// that they are not.
+	recordAsked time.Duration
 	historyLost bool
 }
 

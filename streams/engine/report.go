@@ -29,12 +29,24 @@ func (e *Engine) report(name string, r lane.Report) {
 	f := e.finishedJob(name, msg, r)
 	if r.End != lane.EndRetry && (f.Wanted(e.queue(name).loaded.Policy.History) || e.awaited(name, msg)) {
 		_, token, _ := strings.Cut(name, ".")
-		m := f.Message(msg.queue, token)
-		e.wire.send(ask{kind: askHistory, lane: name}, m.Subject, m.Header, m.Data)
+		e.record(name, f.Message(msg.queue, token))
 	}
 	if msg.job.ReplyTo != "" {
 		e.reply(msg, f, r)
 	}
+}
+
+// recordAskEvery is how often one asks whether records are stored: an answer to each would cost more than the record.
+const recordAskEvery = time.Second
+
+func (e *Engine) record(name string, m *nats.Msg) {
+	q := e.queue(name)
+	if q.recordAsked == 0 || e.now() >= q.recordAsked+recordAskEvery {
+		q.recordAsked = e.now()
+		e.wire.send(ask{kind: askHistory, lane: name}, m.Subject, m.Header, m.Data)
+		return
+	}
+	_ = e.conn.PublishMsg(m) // a connection that is down is told of elsewhere
 }
 
 // awaited says that a job's record is kept although nothing went wrong: who waits for it may have missed the reply.
