@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -93,7 +94,10 @@ type Options struct {
 }
 
 // Worker is a started worker. Its methods may be called from any goroutine.
-type Worker struct{ engine *engine.Engine }
+type Worker struct {
+	engine *engine.Engine
+	deaf   func() // ends listening to operators
+}
 
 // Start joins the queues. The error says which queue is unknown or what else is wrong; later troubles with the server
 // are waited out.
@@ -119,23 +123,31 @@ func Start(ctx context.Context, o Options) (*Worker, error) {
 	if o.Log != nil {
 		log = *o.Log
 	}
+	kinds := slices.Sorted(maps.Keys(o.Handlers))
 	host, _ := os.Hostname() // an unknown name is shown as none
 	e, err := engine.Start(ctx, engine.Options{
 		Conn: o.Conn, Queues: queues, Worker: o.ID, Slots: max(o.Slots, 1), Log: log,
 		Runner: &runner{handlers: maps.Clone(o.Handlers), allowOverlap: o.AllowOverlap, exit: os.Exit},
 		Describe: func(r *streams.SessionRecord) {
 			r.Host, r.PID = host, os.Getpid()
+			r.Pools = []streams.PoolRecord{{Name: "handlers", Mode: "in-process", Kinds: kinds, Slots: max(o.Slots, 1)}}
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{engine: e}, nil
+	w := &Worker{engine: e}
+	if w.deaf, err = streams.ServeControl(o.Conn, o.ID, w.controlled); err != nil {
+		log.Warn().Err(err).Msg("this worker cannot be told by coordinator to cancel jobs or to be quiet")
+		w.deaf = func() {}
+	}
+	return w, nil
 }
 
 // Stop takes no more jobs, waits for those that run until ctx ends, then cancels their contexts and waits for them to
 // return. What ended early is handed back.
 func (w *Worker) Stop(ctx context.Context) error {
+	defer w.deaf()
 	return w.engine.Stop(context.WithoutCancel(ctx), ctx)
 }
 
