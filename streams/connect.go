@@ -187,14 +187,16 @@ func (o Options) attempt(ctx context.Context) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set.JSDomain != "" || set.JSAPIPrefix != "" {
+	// In the domain itself its name changes nothing.
+	if set.JSDomain != "" && set.JSDomain != nc.ConnectedDomain() || set.JSAPIPrefix != "" {
+		in := nc.ConnectedDomain()
 		nc.Close()
-		return nil, errDomain
+		return nil, fmt.Errorf("%w; the server's domain is %q", errDomain, in)
 	}
 	return nc, nil
 }
 
-var errDomain = errors.New("the context names a JetStream domain or API prefix, which is not supported")
+var errDomain = errors.New("the context names a JetStream API prefix, or another domain than the server's, which is not supported")
 
 const trustedCert = "the server may want a certificate that it trusts and that has not expired: give it as tls.cert and tls.key"
 

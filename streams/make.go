@@ -185,6 +185,8 @@ func (m *maker) explain(err error) error {
 		return problem.New(m.op, err, "more than one replica takes a cluster with at least as many servers")
 	case codeSubjectsOverlap:
 		return problem.New(m.op, err, "another stream takes these subjects already: see `nats stream ls`")
+	case codeTooManyStreams, codeInsufficientResources, codeAccountResources, codeStorageExceeded, codeMemoryExceeded:
+		return problem.New(m.op, err, fmt.Sprintf("raise the account's limits for JetStream and do the same again: it makes what is missing; or take away what was made: coordinator queue rm %s", m.q))
 	}
 	if errors.Is(err, ErrLeftovers) {
 		return err
@@ -197,6 +199,7 @@ const (
 	codeReplicasNotSupported jetstream.ErrorCode = 10074
 	codeNoPeers              jetstream.ErrorCode = 10005
 	codeSubjectsOverlap      jetstream.ErrorCode = 10065
+	codeTooManyStreams       jetstream.ErrorCode = 10027
 )
 
 func streamInfo(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamInfo, error) {
