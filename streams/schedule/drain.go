@@ -260,5 +260,5 @@ func (d *drainer) trouble(err error, what string) {
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		return
 	}
-	d.log.Warn().Err(err).Str("queue", string(d.q)).Msg(what)
+	d.log.Warn().Err(err).Msg(what)
 }

@@ -185,8 +185,8 @@ func (f *firing) last(ctx context.Context) (standing, error) {
 		Job   uint64 `json:"job"`
 		State string `json:"state"`
 	}
-	if json.Unmarshal(claim.Data, &c) != nil || c.Job != l.Seq || c.State == "given_back" {
-		return waits, nil
+	if begun := json.Unmarshal(claim.Data, &c) == nil && c.Job == l.Seq && c.State != "given_back"; begun {
+		return runs, nil
 	}
-	return runs, nil
+	return waits, nil
 }

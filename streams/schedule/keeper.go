@@ -33,7 +33,7 @@ type Keeper struct {
 
 // Start starts a Keeper; Stop ends it. A server or a queue that is away is waited for.
 func Start(o Options) (*Keeper, error) {
-	js, err := jetstream.New(o.Conn, jetstream.WithPublishAsyncTimeout(streams.RequestTimeout), jetstream.WithDefaultTimeout(streams.RequestTimeout))
+	js, err := jetstream.New(o.Conn, jetstream.WithPublishAsyncTimeout(stepBound), jetstream.WithDefaultTimeout(streams.RequestTimeout))
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +42,10 @@ func Start(o Options) (*Keeper, error) {
 	for _, q := range o.Queues {
 		log := o.Log.With().Str("queue", string(q)).Logger()
 		d := &drainer{nc: o.Conn, js: js, q: q, log: log}
-		t := &table{js: js, q: q, worker: o.Worker, log: log, entries: map[string]*entry{}, fired: make(chan result)}
+		t := &table{js: js, q: q, worker: o.Worker, log: log, entries: map[string]*entry{}, fired: make(chan result), news: make(chan news)}
+		r := &reader{js: js, q: q, log: log, out: t.news}
 		k.done.Go(func() { d.run(ctx) })
+		k.done.Go(func() { r.run(ctx) })
 		k.done.Go(func() { t.run(ctx) })
 	}
 	return k, nil
@@ -64,6 +66,9 @@ const (
 	// fires looks at the record itself.
 	readEvery = time.Second
 	readAll   = time.Minute
+	// stepBound bounds one request of the reader, and one firing: while a leader is being elected a request may be heard
+	// by nobody, and must not be waited for long.
+	stepBound = 3 * time.Second
 	// mostFiring bounds the schedules that are fired at the same time.
 	mostFiring = 32
 	// Whoever did not fire the last time leaves this time to the one who did, for a moment.
@@ -91,25 +96,21 @@ type table struct {
 
 	server  serverTime
 	entries map[string]*entry
-	seen    uint64 // the newest record
-	all     time.Duration
-	failed  int
 	firing  int
 	fired   chan result
+	news    chan news
 }
 
 // run ends with ctx, when nothing is being fired any more.
 func (t *table) run(ctx context.Context) {
-	poll := time.NewTimer(0)
-	defer poll.Stop()
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-poll.C:
-			poll.Reset(t.refresh(ctx))
 		case <-wake.C:
+		case n := <-t.news:
+			t.learn(n)
 		case r := <-t.fired:
 			t.take(r)
 		}
@@ -122,56 +123,24 @@ func (t *table) run(ctx context.Context) {
 	}
 }
 
-// refresh reads what has changed, and says when to do so again.
-func (t *table) refresh(ctx context.Context) time.Duration {
-	err := t.read(ctx)
-	if err == nil {
-		t.failed = 0
-		return readEvery
-	}
-	if t.failed++; t.failed == 3 && ctx.Err() == nil {
-		t.log.Warn().Err(err).Msg("schedules cannot be read; what is known goes on")
-	}
-	return pause(t.failed)
-}
-
-func (t *table) read(ctx context.Context) error {
-	if !t.server.known() || t.server.age() > clockAge {
-		server, err := askTime(ctx, t.js, t.q.ScheduleStream())
-		if err != nil {
-			return err
-		}
-		t.server = server
+// learn takes what was read.
+func (t *table) learn(n news) {
+	if n.server.at != t.server.at {
+		t.server = n.server
 		for _, e := range t.entries {
 			t.plan(e) // by the new clock
 		}
 	}
-	from, whole := t.seen+1, t.all == 0 || clock.Boot()-t.all > readAll
-	if whole {
-		from, t.seen = 0, 0 // the stream may have been made anew
-	}
 	there := map[string]bool{}
-	err := read(ctx, t.js.Conn(), t.q, namedSubject(t.q, ">"), from, func(m streams.Message) bool {
-		t.seen = max(t.seen, m.Seq)
-		s, err := readSchedule(m)
-		if err != nil {
-			t.log.Warn().Err(err).Msg("a schedule cannot be used")
-			return true
-		}
+	for _, s := range n.list {
 		there[s.Name] = true
-		t.know(s, whole)
-		return true
-	})
-	if err != nil || !whole {
-		return err
+		t.know(s, n.whole)
 	}
-	t.all = clock.Boot()
 	for name, e := range t.entries {
-		if !there[name] && !e.busy {
+		if n.whole && !there[name] && !e.busy {
 			delete(t.entries, name)
 		}
 	}
-	return nil
 }
 
 // know takes a record that was read, unless a newer one is known; anyway when all are read anew.
@@ -229,7 +198,7 @@ func (t *table) work(ctx context.Context) time.Duration {
 			f := firing{js: t.js, q: t.q, worker: t.worker, server: t.server, s: e.s, times: e.times, own: e.s.By == t.worker}
 			go func() {
 				// A step that was begun is not left to others because this worker stops.
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), streams.RequestTimeout)
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepBound)
 				defer cancel()
 				t.fired <- f.run(ctx)
 			}()

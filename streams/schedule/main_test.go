@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -100,4 +101,15 @@ func natsMsg(subject, body string, headers ...string) *nats.Msg {
 		m.Header.Set(headers[i], headers[i+1])
 	}
 	return m
+}
+
+// removeSoon removes the schedule tick, also while a leader is being elected. An answer may get lost then.
+func removeSoon(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	until(t, "it is removed", func() bool {
+		ctx, cancel := context.WithTimeout(within(t), 2*time.Second) // a request that nobody hears is never answered
+		defer cancel()
+		err := Remove(ctx, js, ci, "tick")
+		return err == nil || errors.Is(err, streams.ErrNotFound)
+	})
 }

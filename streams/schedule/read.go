@@ -21,7 +21,7 @@ const (
 	// readBytes bounds what one request brings into memory.
 	readBytes = 8 << 20
 	// readPause is how long the messages of one answer may be apart.
-	readPause = 5 * time.Second
+	readPause = 3 * time.Second
 )
 
 // read calls each for every message of the schedules' stream that matches filter, from a sequence on, in stream order,

@@ -23,11 +23,8 @@ type interval struct {
 }
 
 func (i interval) Next(t time.Time) (time.Time, bool) {
-	n := max(t.Sub(i.start)/i.every, 0) // saturates after 292 years
-	if t.Before(i.start) {
-		n = 0
-	}
-	return i.start.Add((n + 1) * i.every), true
+	gone := max(t.Sub(i.start), 0) // saturates after 292 years
+	return i.start.Add(gone - gone%i.every + i.every), true
 }
 
 // everyHour are the 24 hours in the set of a cron expression.
