@@ -13,8 +13,11 @@ import (
 	"github.com/seriatim/seriatim/worker"
 )
 
-// kindPanic is the kind of jobs that panic.
-const kindPanic = "panic"
+// The kinds of its jobs, beside those that take a moment.
+const (
+	kindPanic = "panic"
+	kindNote  = "note" // writes down its entity, in the file that the body names
+)
 
 // work is a program with a worker in it: a user's own, with handlers in place of processes. It keeps a record as
 // e2e/child does, but for the lock.
@@ -40,6 +43,9 @@ func work() int {
 			kindPanic: func(context.Context, *worker.Job) error {
 				time.Sleep(poisonAfter)
 				panic("nobody had thought of this")
+			},
+			kindNote: func(_ context.Context, j *worker.Job) error {
+				return os.WriteFile(string(j.Data), []byte(j.Entity+"\n"), 0o644)
 			},
 			worker.AnyKind: func(ctx context.Context, j *worker.Job) error { return slow(ctx, rec, j) },
 		},

@@ -1,5 +1,0 @@
-package failures
-
-import "time"
-
-const poisonAfter = 300 * time.Millisecond
