@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -182,7 +183,7 @@ func (l *lister) judge(r *LaneRow) {
 	case paused:
 		r.State, r.Since, r.Due, r.Detail = LanePaused, pause.At, pause.Until, pause.Reason
 		if pause.By != "" {
-			r.Detail = "by " + pause.By + ": " + pause.Reason
+			r.Detail = strings.TrimSuffix("by "+pause.By+": "+pause.Reason, ": ")
 		}
 	case ofHead && c.State == lane.Waiting:
 		r.State, r.Due, r.Detail = LaneRetrying, time.UnixMilli(c.NotBefore).UTC(), c.Cause+": "+c.Error

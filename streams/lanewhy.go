@@ -139,12 +139,18 @@ func (f *facts) tellHalted() (LaneState, string, time.Time) {
 		f.Head.Seq, f.Head.Kind, f.ended(), f.Queue, f.Entity), time.Time{}
 }
 
+// endWords are the causes of a job's end as part of a sentence.
+var endWords = map[string]string{
+	"failed": "failed", "fatal": "failed for good", "crashed": "crashed", "memory": "took too much memory", "lost": "was lost",
+	"invalid": "is invalid", "": "failed",
+}
+
 // ended says what a claim's job came to.
 func (f *facts) ended() string {
 	c := f.Claim
-	text := c.Cause
-	if text == "" {
-		text = "failed"
+	text, known := endWords[c.Cause]
+	if !known {
+		text = strings.TrimSpace("failed " + c.Cause)
 	}
 	if c.Error != "" {
 		text += ": " + c.Error

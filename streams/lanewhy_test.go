@@ -96,6 +96,10 @@ func TestWhyALaneDoesNotMove(t *testing.T) {
 			"halted", func(f *facts) { f.Claim, f.Paused = claim(lane.Halted, failed), pause }, LaneHalted,
 			"halted by job 9 (archive), which failed: disk full; to go on: coordinator lane release ci build.1 [--bury]",
 		}, {
+			"halted for good", func(f *facts) {
+				f.Claim = claim(lane.Halted, func(c *ClaimInfo) { c.Cause, c.Error = "fatal", "no such file" })
+			}, LaneHalted, "halted by job 9 (archive), which failed for good: no such file; to go on: coordinator lane release ci build.1 [--bury]",
+		}, {
 			"halted by a job that is gone", func(f *facts) {
 				f.Claim = claim(lane.Halted, failed, func(c *ClaimInfo) { c.Job = 8 })
 			}, LaneQueued, "job 9 (archive) waits for a free slot behind at most 3 lane(s): its turn is there, 4 lane(s) are runnable, 5 of 5 slots of 1 worker(s) are busy",

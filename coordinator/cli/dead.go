@@ -36,7 +36,7 @@ type deadFlags struct {
 func (d *deadFlags) bind(f *pflag.FlagSet) {
 	f.StringArrayVar(&d.of, "entity", nil, "only of this `TYPE.ID`; may be given several times")
 	f.StringVar(&d.kind, "kind", "", "only of this kind")
-	f.StringVar(&d.cause, "cause", "", "only with this cause: failed, crashed, memory, lost or invalid")
+	f.StringVar(&d.cause, "cause", "", "only with this cause: failed, fatal, crashed, memory, lost or invalid")
 	f.StringVar(&d.since, "since", "", "only that died after this `time`, or so long ago: 2h")
 	f.StringVar(&d.until, "until", "", "only that died before this `time`, or so long ago")
 	f.StringVar(&d.older, "older-than", "", "only that died longer ago than this `duration`")

@@ -148,7 +148,11 @@ func (a *App) showLane(l streams.LaneInfo) {
 		list = append(list, fact{"head", fmt.Sprintf("job %d, %s, id %s, published %s ago", h.Seq, h.Kind, h.ID, a.age(h.PublishedAt))}, fact{"invalid", h.Invalid})
 	}
 	if c := l.Claim; c != nil {
-		list = append(list, fact{"claim", fmt.Sprintf("%s, job %d, fence %d, attempt %d", c.State, c.Job, c.Fence, c.Attempt)})
+		claim := fmt.Sprintf("%s, job %d, fence %d, attempt %d", c.State, c.Job, c.Fence, c.Attempt)
+		if c.State != lane.Held && (l.Head == nil || l.Head.Seq > c.Job) {
+			claim += "; that job has ended"
+		}
+		list = append(list, fact{"claim", claim})
 		if !c.Zero() {
 			list = append(list, fact{"counts", fmt.Sprintf("failed %d, crashed %d, memory %d, lost %d, interrupted %d", c.Attempts, c.Crashes, c.Memory, c.Lost, c.Interrupted)})
 		}

@@ -131,6 +131,7 @@ func (a *App) awaitWorkers(ctx context.Context, s *session, told []workerTold, v
 		ctx, cancel = context.WithTimeout(ctx, bound)
 		defer cancel()
 	}
+	was := make([]bool, len(told)) // quiet, by its record, which is as old as its last beat
 	for {
 		workers, err := streams.ListWorkers(ctx, s.js)
 		if err != nil && ctx.Err() == nil {
@@ -147,10 +148,11 @@ func (a *App) awaitWorkers(ctx context.Context, s *session, told []workerTold, v
 				continue
 			}
 			told[i].State, told[i].Busy = w.State, w.Busy
+			was[i] = was[i] || w.State == streams.StateQuiet
 			switch {
-			case verb == streams.VerbStop, w.Busy > 0:
+			case verb == streams.VerbStop, w.Busy > 0, !was[i]:
 				waits++
-			case w.State != streams.StateQuiet:
+			case w.State == streams.StateRunning:
 				return &said{fmt.Errorf("worker %s is %s: somebody told it so meanwhile", w.Worker, w.State), ""}
 			}
 		}
