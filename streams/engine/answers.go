@@ -238,6 +238,7 @@ func (e *Engine) finished(r *run, o lane.Outcome) {
 	if o.StartedAt.IsZero() {
 		o.StartedAt, o.Took = r.wall, took
 	}
+	o.StartedAt = o.StartedAt.Add(e.skew) // by the server's clock, as all that it is shown beside
 	jobEvent(ev, r).Str("outcome", o.Cause.String()).Dur("took", took).Msg("end")
 	told := eventOf(EventEnd, r, took)
 	told.Outcome, told.Error = o.Cause.String(), o.Error

@@ -67,8 +67,8 @@ func (e *Engine) finishedJob(name string, msg *message, r lane.Report) streams.F
 	if f.ID == "" { // its headers cannot be used
 		f.ID = fmt.Sprintf("%s-%d", msg.queue, f.Seq)
 	}
-	if at := r.Outcome.StartedAt; !at.IsZero() {
-		f.StartedAt = at.Add(e.skew).UTC()
+	if !r.Outcome.StartedAt.IsZero() {
+		f.StartedAt = r.Outcome.StartedAt.UTC()
 	}
 	switch r.End {
 	case lane.EndDone:
@@ -76,8 +76,12 @@ func (e *Engine) finishedJob(name string, msg *message, r lane.Report) streams.F
 		f.Cause, f.Error = r.Outcome.Cause.String(), r.Outcome.Error
 	default:
 		f.Cause, f.Error = r.Record.Cause, r.Record.Error
-		if n := len(f.Tries); n > 0 && f.Log == "" {
-			f.Log = f.Tries[n-1].Log
+		if n := len(f.Tries); n > 0 {
+			last := f.Tries[n-1]
+			f.Fence = last.Fence // the record has been rewritten since
+			if f.Log == "" {
+				f.Log = last.Log
+			}
 		}
 	}
 	return f

@@ -144,7 +144,7 @@ func TestReplies(t *testing.T) {
 	if r := reply(t, sub); r.Outcome != "dead" || r.Cause != "fatal" || r.Error != "no such file" {
 		t.Errorf("%+v", r)
 	}
-	if f := found(t, js, seq); f.Outcome != "dead" || f.Cause != "fatal" || f.Error != "no such file" || f.Log != "log of fatal\n" {
+	if f := found(t, js, seq); f.Outcome != "dead" || f.Cause != "fatal" || f.Error != "no such file" || f.Log != "log of fatal\n" || len(f.Tries) != 1 || f.Fence != f.Tries[0].Fence {
 		t.Errorf("%+v", f)
 	}
 	dead, err := streams.ListDead(t.Context(), js, ci, streams.DeadFilter{})
