@@ -13,6 +13,9 @@ type Gate interface {
 	// Admit says whether it is of use to open a lane of this type: a permit is free or can be had. If not, its turn is
 	// given back for wait.
 	Admit(typ string) (wait time.Duration, ok bool)
+	// Enter tells that a lane of this type is being opened, Leave that it is not any more: started, or come to nothing.
+	Enter(typ string)
+	Leave(typ string)
 	// Acquire takes the permit for a job; nil is none, and wait says when to come back. Soon says that one is being got:
 	// the lane had better stay in hand and ask again, and say so. Release returns it.
 	Acquire(typ, kind string, again bool) (p Permit, wait time.Duration, soon bool)

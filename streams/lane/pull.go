@@ -97,7 +97,16 @@ func (h *Holder) occupied(l *held, slot, busy, permitless bool) {
 	h.used += toInt(now) - toInt(slot)
 	q.used += toInt(now) - toInt(slot)
 	q.permitless += toInt(l.s.awaitsPermit()) - toInt(permitless)
-	q.opening += toInt(now && !runs) - toInt(slot && !busy)
+	if opens, opened := now && !runs, slot && !busy; opens != opened {
+		q.opening += toInt(opens) - toInt(opened)
+		switch {
+		case q.view.Gate == nil:
+		case opens:
+			q.view.Gate.Enter(l.typ)
+		default:
+			q.view.Gate.Leave(l.typ)
+		}
+	}
 	if runs && !busy && q.weight > 0 {
 		q.pass += 1 / float64(q.weight)
 	}

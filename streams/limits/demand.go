@@ -11,8 +11,8 @@ import (
 type demand struct {
 	// away are the times at which lanes that were turned away come back, to this worker or another.
 	away times
-	// coming are the times until which lanes are expected to ask for a permit that they can have, oldest first: those that
-	// were let in, and those that came before a permit did.
+	// coming are the times until which lanes that wait in hand for a permit of their kind are expected to ask again, the
+	// oldest first.
 	coming []time.Duration
 
 	wantUntil time.Duration // the want stands at least until then
@@ -26,7 +26,7 @@ type demand struct {
 	roomSince time.Duration // 0: there is no room
 }
 
-// comingFor is how long a lane may take from its delivery to its start before it counts as one that comes to nothing.
+// comingFor is how long a lane that waits for a permit of its kind may be silent before it counts as gone.
 const comingFor = 300 * time.Millisecond
 
 // pass drops what is over.
@@ -48,8 +48,8 @@ func (d *demand) arrived() {
 	}
 }
 
-// Admit says whether it is of use to go on with a turn whose job will be under these limits: a permit of each is free,
-// or can be had. If so, it is being got while the lane is opened. Otherwise the turn is better given back, for wait.
+// Admit says whether it is of use to open the lane of a turn whose job will be under these limits: a permit of each is
+// free, or can be had. Otherwise the turn is better given back, for wait.
 func (m *Machine) Admit(names ...string) (wait time.Duration, ok bool) {
 	for _, name := range names {
 		l := m.limits[name]
@@ -57,24 +57,31 @@ func (m *Machine) Admit(names ...string) (wait time.Duration, ok bool) {
 			continue
 		}
 		l.pass(m.now)
-		if !m.prospects(l, len(l.coming)) {
-			wait, _ = m.refuse(l)
+		if !m.prospects(l, l.expected()) {
+			wait, _ = m.refuse(l, false)
 			return wait, false
 		}
 	}
-	m.expect(names)
 	return 0, true
 }
 
-// expect notes that a lane is about to ask for its permit.
-func (m *Machine) expect(names []string) {
-	for _, name := range names {
-		if l := m.limits[name]; l != nil && l.n > 0 {
-			l.coming = append(l.coming, m.now+comingFor)
-			l.dirty = true
-		}
+// Enter tells that a lane of this type is being opened, and may ask for a permit; Leave that it is not any more,
+// because its job has started or because it came to nothing. While it is, permits are got for it and kept.
+func (m *Machine) Enter(typ string) { m.entered(typ, 1) }
+
+// Leave is the end of what Enter began.
+func (m *Machine) Leave(typ string) { m.entered(typ, -1) }
+
+func (m *Machine) entered(typ string, n int) {
+	for _, name := range Names(typ, "") {
+		l := m.limit(name)
+		l.opening += n
+		l.dirty = l.dirty || l.n > 0
 	}
 }
+
+// expected is how many lanes are about to ask for a permit.
+func (l *limit) expected() int { return l.opening + len(l.coming) }
 
 // prospects says whether more than taken permits are free or can be had.
 func (m *Machine) prospects(l *limit, taken int) bool {
@@ -84,7 +91,8 @@ func (m *Machine) prospects(l *limit, taken int) bool {
 // Acquire takes a permit of each limit for one job that is about to start: of all, or of none. Each job acquires its own;
 // the permit of the job before is released first. A permit that is not Held was refused. Soon says that one is being
 // got: the lane had better stay in hand for some hundred milliseconds and ask again, after each answer or document.
-// Again says that this is such a repetition. Otherwise, or when it lasts, the lane is to be given back for wait.
+// Again says that this is such a repetition. Otherwise, or when it lasts, the lane is to be given back for wait. It is
+// asked between Enter and Leave.
 func (m *Machine) Acquire(again bool, names ...string) (p Permit, wait time.Duration, soon bool) {
 	if m.me == "" {
 		return Permit{}, m.cfg.DelayMin, false
@@ -96,16 +104,20 @@ func (m *Machine) Acquire(again bool, names ...string) (p Permit, wait time.Dura
 			continue
 		}
 		l.pass(m.now)
-		if again || !strings.HasPrefix(name, kindPrefix) {
-			l.arrived() // kinds are not known when a turn is let in
+		if again {
+			l.arrived()
 		}
 		if l.n > 0 && full == nil && m.free(l) == 0 {
 			full = l
 		}
 	}
 	if full != nil {
-		if wait, soon = m.refuse(full); soon {
-			m.expect(names)
+		wait, soon = m.refuse(full, true)
+		for _, name := range names {
+			if l := m.limits[name]; soon && l != nil && l.n > 0 && strings.HasPrefix(name, kindPrefix) {
+				l.coming = append(l.coming, m.now+comingFor) // kinds are not known when a lane is entered
+				l.dirty = true
+			}
 		}
 		return Permit{}, wait, soon
 	}
@@ -148,10 +160,14 @@ func (m *Machine) exceeds(l *limit, own, theirs int) bool {
 }
 
 // refuse notes a lane that is turned away because of limit l, and says for how long; soon says that it only came too
-// early.
-func (m *Machine) refuse(l *limit) (wait time.Duration, soon bool) {
+// early. InHand says that it is one of those that are being opened.
+func (m *Machine) refuse(l *limit, inHand bool) (wait time.Duration, soon bool) {
 	l.dirty = true
-	if m.prospects(l, len(l.coming)) {
+	before := len(l.coming)
+	if !inHand {
+		before = l.expected()
+	}
+	if m.prospects(l, before) {
 		return m.spread(m.cfg.DelayMin), true
 	}
 	d := min(time.Duration(len(l.away)+1)*time.Second/time.Duration(m.cfg.Rate), m.cfg.DelayMax)
@@ -176,7 +192,7 @@ func (m *Machine) spread(d time.Duration) time.Duration {
 // needed is how many permits this session has use for: for what runs and what is about to start.
 func (l *limit) needed(now time.Duration) int {
 	l.pass(now)
-	return l.inUse + len(l.coming)
+	return l.inUse + l.expected()
 }
 
 // lacking is how many more jobs it turned away that it could run.

@@ -68,9 +68,10 @@ type limit struct {
 	heard time.Duration
 	older time.Duration // since when reads show what should be the past; 0 is not at all
 
-	inUse  int
-	yields int // permits that were just freed and go to others
-	hungry bool
+	inUse   int
+	opening int // lanes that are being opened
+	yields  int // permits that were just freed and go to others
+	hungry  bool
 
 	write *pending
 	read  *pending
@@ -150,7 +151,7 @@ func (m *Machine) limit(name string) *limit {
 
 // tidy forgets names that mean nothing any more: kinds come and go.
 func (m *Machine) tidy(l *limit) {
-	if l.n == 0 && l.inUse == 0 && l.rev == 0 && l.write == nil && l.read == nil {
+	if l.n == 0 && l.inUse == 0 && l.opening == 0 && l.rev == 0 && l.write == nil && l.read == nil {
 		delete(m.limits, l.name)
 		m.order = slices.DeleteFunc(m.order, func(o *limit) bool { return o == l })
 	}

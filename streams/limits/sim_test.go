@@ -38,7 +38,7 @@ func profiles() []profile {
 		all = append(all, p)
 	}
 	with("steady", func(p *profile) {
-		p.limits, p.lanes = map[string]int{Queue: 5}, mixed(40, 1, 1)
+		p.limits, p.lanes, p.nothing = map[string]int{Queue: 5}, mixed(40, 1, 1), .5
 		p.hungry = 10 * time.Second
 	})
 	with("deaths", func(p *profile) {

@@ -335,6 +335,7 @@ func (n *simNode) open(l *simLane) {
 		return
 	}
 	n.opening++
+	n.m.Enter(l.typ)
 	life, by := n.life, w.now+500*time.Millisecond
 	again := false
 	var try func()
@@ -345,11 +346,18 @@ func (n *simNode) open(l *simLane) {
 		}
 		n.do(func() {
 			wait := time.Millisecond
+			if w.chance(w.p.nothing) { // its job is gone
+				n.opening--
+				n.m.Leave(l.typ)
+				w.in(20*time.Millisecond, func() { w.offer(l) })
+				return
+			}
 			if n.stands && w.now < n.until {
 				var p Permit
 				var soon bool
 				if p, wait, soon = n.m.Acquire(again, l.names...); p.Held() {
 					n.opening--
+					n.m.Leave(l.typ)
 					j := &simJob{node: n, lane: l, names: l.names, permit: p, life: n.life}
 					n.started = w.now
 					w.note("%s starts lane %d (%s, %s)", n.name(), l.id, l.typ, l.kind)
@@ -363,6 +371,7 @@ func (n *simNode) open(l *simLane) {
 				}
 			}
 			n.opening--
+			n.m.Leave(l.typ)
 			w.in(wait, func() { w.offer(l) })
 		})
 	}

@@ -24,6 +24,7 @@ type profile struct {
 	job     time.Duration // longest
 	pause   time.Duration // longest between two jobs of a lane
 	loss    float64       // of a request or an answer
+	nothing float64       // of a lane that comes to nothing when it is opened
 	late    time.Duration // how late an answer or a document can be
 	kill    time.Duration // mean distances; 0 is never
 	cut     time.Duration
@@ -351,6 +352,7 @@ func (w *world) finish(j *simJob, pause time.Duration) {
 	w.jobs = slices.DeleteFunc(w.jobs, func(o *simJob) bool { return o == j })
 	j.lane.running = nil
 	j.lane.ran++
+	w.note("%s: lane %d ends", j.node.name(), j.lane.id)
 	w.in(pause, func() {
 		j.lane.work = true
 		w.offer(j.lane)
