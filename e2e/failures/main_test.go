@@ -108,6 +108,8 @@ type scene struct {
 	*rig.Rig
 	t  *testing.T
 	nc *nats.Conn
+	// ops is the number of the last job that quick has published.
+	ops int
 }
 
 // newScene lets the test run beside others: most of its time is waiting.

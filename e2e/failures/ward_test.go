@@ -2,6 +2,7 @@ package failures
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,8 +219,12 @@ func (w *ward) evidence(d streams.DeadInfo, within *testing.T) {
 	for _, r := range ask[[]streams.SessionRecord](w.scene, "worker", "ls") {
 		sessions[r.Session] = r
 	}
+	behind := record.Now() - time.Now().UnixNano() // what its clock is behind that of the claims
 	for i, try := range d.Tries {
 		r := sessions[try.Worker]
+		// An engine that died under a guardian that lives is no death to the supervisor.
+		name, _, _ := strings.Cut(r.Worker, ".")
+		w.Fault(record.Kill{At: try.Start*1e6 + behind, Until: try.End*1e6 + behind, Worker: name})
 		within.Logf("try %d: %s: %s; on %s (%s) from %s to %s", i+1, try.Cause, try.Error, r.Worker, r.State,
 			time.UnixMilli(try.Start).Format("15:04:05.000"), time.UnixMilli(try.End).Format("15:04:05.000"))
 		if try.Cause != "lost" || try.Worker == "" || try.Start == 0 || try.End <= try.Start || i > 0 && (try.Fence <= d.Tries[i-1].Fence || try.Worker == d.Tries[i-1].Worker) {
