@@ -35,6 +35,7 @@ import (
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/engine"
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -95,8 +96,9 @@ type Options struct {
 
 // Worker is a started worker. Its methods may be called from any goroutine.
 type Worker struct {
-	engine *engine.Engine
-	deaf   func() // ends listening to operators
+	engine    *engine.Engine
+	schedules *schedule.Keeper
+	deaf      func() // ends listening to operators
 }
 
 // Start joins the queues. The error says which queue is unknown or what else is wrong; later troubles with the server
@@ -137,6 +139,9 @@ func Start(ctx context.Context, o Options) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{engine: e}
+	if w.schedules, err = schedule.Start(schedule.Options{Conn: o.Conn, Queues: queues, Worker: o.ID, Log: log}); err != nil {
+		return nil, errors.Join(err, e.Stop(context.WithoutCancel(ctx), ctx))
+	}
 	if w.deaf, err = streams.ServeControl(o.Conn, o.ID, w.controlled); err != nil {
 		log.Warn().Err(err).Msg("this worker cannot be told by coordinator to cancel jobs or to be quiet")
 		w.deaf = func() {}
@@ -144,11 +149,18 @@ func Start(ctx context.Context, o Options) (*Worker, error) {
 	return w, nil
 }
 
+// schedulesStop is how long the last steps of schedules may take. Another worker makes those that are left.
+const schedulesStop = 2 * time.Second
+
 // Stop takes no more jobs, waits for those that run until ctx ends, then cancels their contexts and waits for them to
 // return. What ended early is handed back.
 func (w *Worker) Stop(ctx context.Context) error {
 	defer w.deaf()
-	return w.engine.Stop(context.WithoutCancel(ctx), ctx)
+	err := w.engine.Stop(context.WithoutCancel(ctx), ctx)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), schedulesStop)
+	defer cancel()
+	w.schedules.Stop(bound)
+	return err
 }
 
 // Quiet stops taking jobs, or goes on taking them.

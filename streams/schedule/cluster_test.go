@@ -12,6 +12,7 @@ import (
 
 // Three servers whose leaders step down while delays and a schedule fire: each once, none early.
 func TestReplicated(t *testing.T) {
+	t.Parallel()
 	c := natstest.Cluster(t, 3)
 	js := c.JetStream()
 	makeQueue(t, js, func(p *streams.Policy) { p.Replicas = 3 })

@@ -51,14 +51,20 @@ func Start(o Options) (*Keeper, error) {
 	return k, nil
 }
 
-// Stop ends it, and waits until it has settled what it had in hand: for moments, or as long as a request may take when
-// the server is away. Calling it again waits too. Any goroutine may call it.
-func (k *Keeper) Stop() {
-	if k == nil {
-		return
-	}
+// Stop ends it, and waits until it has settled what it had in hand, which takes moments; when the server is away, no
+// longer than ctx lasts. What it has not settled by then ends by itself soon. Calling it again waits too. Any goroutine
+// may call it.
+func (k *Keeper) Stop(ctx context.Context) {
 	k.stop()
-	k.done.Wait()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.done.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 const (

@@ -51,6 +51,7 @@ func get(t *testing.T, js jetstream.JetStream, name string) Schedule {
 
 // Five workers, one of which is always being replaced: each time fires once, and none early.
 func TestOneFiringPerTime(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -69,7 +70,7 @@ func TestOneFiringPerTime(t *testing.T) {
 			if _, err := fmt.Sscanf(by, "w%d", &k); err != nil {
 				t.Fatal(err)
 			}
-			keepers[k%5].Stop()
+			keepers[k%5].Stop(within(t))
 			keepers[k%5] = keep(t, s.URL(), fmt.Sprint("w", k+5))
 		}
 	}
@@ -95,6 +96,7 @@ func TestOneFiringPerTime(t *testing.T) {
 
 // Of many missed times the last one fires, once.
 func TestMissedTimesFireOnce(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -114,6 +116,7 @@ func TestMissedTimesFireOnce(t *testing.T) {
 
 // A worker that dies between two steps leaves the rest to another.
 func TestAPendingTimeIsFinished(t *testing.T) {
+	t.Parallel()
 	for _, published := range []bool{false, true} {
 		t.Run(fmt.Sprint("published ", published), func(t *testing.T) {
 			s := natstest.Start(t)
@@ -151,6 +154,7 @@ func TestAPendingTimeIsFinished(t *testing.T) {
 
 // What happens while the last run is not finished.
 func TestOverlap(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -213,6 +217,7 @@ func TestOverlap(t *testing.T) {
 
 // A schedule of a single time is gone when that is over.
 func TestASingleTime(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -234,6 +239,7 @@ func TestASingleTime(t *testing.T) {
 
 // A queue that is full keeps a time pending; what was missed meanwhile comes once.
 func TestAFullQueue(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js, func(p *streams.Policy) { p.MaxMsgs = 1 })
@@ -256,6 +262,7 @@ func TestAFullQueue(t *testing.T) {
 
 // A server that is killed again and again: what is pending fires once all the same, and not early.
 func TestServerIsKilled(t *testing.T) {
+	t.Parallel()
 	s := natstest.Process(t)
 	js := s.JetStream()
 	makeQueue(t, js)

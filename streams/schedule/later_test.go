@@ -14,6 +14,7 @@ import (
 
 // Delays of less than a second, and more, come once each, complete, and never early by the server's clock.
 func TestDelayedJobsComeOnceAndNotEarly(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -59,6 +60,7 @@ func TestDelayedJobsComeOnceAndNotEarly(t *testing.T) {
 
 // A job that goes out of its lane for a while comes back as it was.
 func TestLaterMovesAJob(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -102,6 +104,7 @@ func TestLaterMovesAJob(t *testing.T) {
 
 // As long as a job waits, another of its id is a duplicate; a cancelled one never comes.
 func TestDelayedJobsByTheirID(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -125,6 +128,7 @@ func TestDelayedJobsByTheirID(t *testing.T) {
 
 // What any NATS client may do: a schedule of the server, on a subject of its own.
 func TestAnyClientCanDelay(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)
@@ -144,6 +148,7 @@ func TestAnyClientCanDelay(t *testing.T) {
 
 // A job that its lane does not take waits while the queue is full, and is dead when it is too large.
 func TestDueJobsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js, func(p *streams.Policy) { p.MaxMsgs = 1 })
@@ -181,6 +186,7 @@ func TestDueJobsThatAreRefused(t *testing.T) {
 
 // A burst is moved whole, each job once, by several workers.
 func TestManyDueAtOnce(t *testing.T) {
+	t.Parallel()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js)

@@ -55,7 +55,7 @@ func keep(t *testing.T, url, worker string) *Keeper {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		k.Stop()
+		k.Stop(context.Background())
 		nc.Close()
 	})
 	return k

@@ -114,7 +114,7 @@ func Prepare(ctx context.Context, js jetstream.JetStream, q subjects.Queue, n Ne
 	}
 	now = server.now()
 	if n.Spec.Every != 0 && n.Spec.Start.IsZero() {
-		n.Spec.Start = now
+		n.Spec.Start = now.Add(time.Second - 1).Truncate(time.Second) // for times that are easy to read
 	}
 	times, err := n.Spec.Times()
 	if err != nil {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -26,13 +27,7 @@ func (d *daemon) stopSchedules() {
 	if d.schedules == nil {
 		return
 	}
-	done := make(chan struct{})
-	go func() { // which ends with the connection at the latest
-		defer close(done)
-		d.schedules.Stop()
-	}()
-	select {
-	case <-done:
-	case <-time.After(schedulesStop):
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), schedulesStop)
+	defer cancel()
+	d.schedules.Stop(ctx)
 }
