@@ -264,6 +264,10 @@ func (f *facts) tellTurn() (LaneState, string, time.Time) {
 	case !f.Turn.Delivered:
 		return LaneQueued, fmt.Sprintf("%s waits for a free slot behind at most %d lane(s): its turn is there, %d lane(s) are runnable, %s", head, f.Ahead, f.Runnable, slots), time.Time{}
 	}
+	if c := f.Claim; f.is(lane.Running) && c.Job < f.Head.Seq && f.Holder != nil && f.Holder.State == StateRunning {
+		return LaneDelivering, fmt.Sprintf("%s is next: worker %s has just ended job %d of the lane and goes on, or another one does within %s",
+			head, f.Holder.Worker, c.Job, f.policy.Lease), time.Time{}
+	}
 	return LaneDelivering, fmt.Sprintf("%s is being delivered to a worker right now, or will be within %s (%s)", head, f.policy.Lease, slots), time.Time{}
 }
 

@@ -124,6 +124,12 @@ func TestWhyALaneDoesNotMove(t *testing.T) {
 				f.Turn.Delivered = true
 			}, LaneDelivering, "job 9 (archive) is being delivered to a worker right now, or will be within 15s (5 of 5 slots of 1 worker(s) are busy)",
 		}, {
+			"between two jobs", func(f *facts) {
+				f.Claim = claim(lane.Running, func(c *ClaimInfo) { c.Job = 8 })
+				holds(f, worker())
+				f.Turn.Delivered = true
+			}, LaneDelivering, "job 9 (archive) is next: worker h1-a has just ended job 8 of the lane and goes on, or another one does within 15s",
+		}, {
 			"dying", func(f *facts) {
 				f.Claim = claim(lane.GivenBack, failed, func(c *ClaimInfo) { c.Dying = true })
 			}, LaneMoving, "job 9 (failed: disk full) is dead and on its way to the dead letters",
