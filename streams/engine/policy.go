@@ -48,7 +48,7 @@ func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
 		e.queues[string(q)] = &queueState{name: q, loaded: loaded, gate: g}
 		served = append(served, lane.Queue{
 			Name: string(q), Config: cfg, Created: loaded.Created.UnixNano(), Backoff: limits.Backoff,
-			Weight: e.opts.Weights[q], Gate: g,
+			Weight: e.opts.Weights[q], Gate: g, Worker: e.opts.Worker,
 		})
 		if e.lease == 0 || p.Lease < e.lease {
 			e.lease = p.Lease

@@ -8,7 +8,7 @@ func (m *machine) claimFor(r Record, expect uint64) {
 	if r.State == "" {
 		r.State = Running
 	}
-	r.Session, r.Created = m.v.Session, m.v.Created
+	r.Session, r.Worker, r.Created = m.v.Session, m.v.Worker, m.v.Created
 	if !r.moving() {
 		r.Attempt = r.Counts.Attempt()
 	}

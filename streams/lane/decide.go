@@ -45,6 +45,8 @@ type View struct {
 	Now time.Duration
 	// ServerNow is the server's wall clock as well as the holder knows it; used for delays alone, never for safety.
 	ServerNow time.Time
+	// Worker is the holder's id, for people.
+	Worker string
 	// Session is the id of the session that stands; empty when none does.
 	Session string
 	// Until is when that session is over, on the holder's clock.

@@ -96,7 +96,7 @@ func (m *machine) reclaimRecord() {
 	default:
 		r.State = GivenBack
 	}
-	r.Session = m.v.Session
+	r.Session, r.Worker = m.v.Session, m.v.Worker
 	m.put(r, seq, m.ttlOf(r))
 }
 

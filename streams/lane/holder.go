@@ -105,6 +105,8 @@ type Queue struct {
 	Weight int
 	// Gate grants permits for the queue's jobs; nil is no limits.
 	Gate Gate
+	// Worker is the holder's id, which stands in its claims for people.
+	Worker string
 }
 
 // NewHolder is a holder without a session; the first Tick begins one, under an id from newID. The queues are in order
@@ -118,7 +120,7 @@ func NewHolder(queues []Queue, newID func() string, random func() float64) *Hold
 		served := &queue{
 			name: q.Name, pulls: map[Op]int{}, paused: map[string]bool{},
 			preference: preference{weight: q.Weight},
-			view:       View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead, Gate: q.Gate},
+			view:       View{Config: q.Config, Created: q.Created, Random: random, Backoff: q.Backoff, Dead: h.dead, Gate: q.Gate, Worker: q.Worker},
 		}
 		if q.Gate != nil {
 			served.startable = q.Gate.Startable

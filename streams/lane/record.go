@@ -63,6 +63,8 @@ type Record struct {
 	V       int      `json:"v"`
 	State   Standing `json:"state"`
 	Session string   `json:"session"`
+	// Worker is the id of the worker whose session that is, for people.
+	Worker string `json:"worker,omitempty"`
 	// Job is the sequence in JOBS of the job that the record is about.
 	Job uint64 `json:"job"`
 	// Created is the creation time of JOBS (Unix nanoseconds): sequences of a stream made anew mean other jobs.

@@ -130,7 +130,7 @@ func (m *machine) nextJob() {
 func (m *machine) park(s Standing, then after, delay time.Duration) {
 	m.free()
 	r := m.claim
-	r.State, r.Session = s, m.v.Session
+	r.State, r.Session, r.Worker = s, m.v.Session, m.v.Worker
 	m.parkAs, m.then, m.delay = r, then, delay
 	m.Phase = Parking
 	if !m.write.open() {

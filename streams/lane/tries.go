@@ -7,7 +7,7 @@ import (
 
 // Try is one start of a job that ended badly, as it stands in the lane's claim and later in the dead letter.
 type Try struct {
-	// Worker is the session that ran it.
+	// Worker is the id of the worker that ran it, or its session where that is all that is known.
 	Worker string `json:"worker"`
 	Fence  uint64 `json:"fence"`
 	// Start and End are Unix milliseconds; 0 is not known.
@@ -33,10 +33,18 @@ func (r *Record) tried(t Try) {
 	r.Tries = append(append([]Try(nil), r.Tries[from:]...), t) // a copy: records are values, and share no memory
 }
 
+// holder is who wrote the record, for people.
+func (r Record) holder() string {
+	if r.Worker != "" {
+		return r.Worker
+	}
+	return r.Session
+}
+
 // ran is the try of the run that just ended.
 func (m *machine) ran(o Outcome) Try {
 	return Try{
-		Worker: m.claim.Session, Fence: m.fence, Start: millis(o.StartedAt), End: millis(m.v.ServerNow),
+		Worker: m.claim.holder(), Fence: m.fence, Start: millis(o.StartedAt), End: millis(m.v.ServerNow),
 		Cause: o.Cause.String(), Error: o.Error, Log: o.Log,
 	}
 }
@@ -49,9 +57,9 @@ const causeLost = "lost"
 func (m *machine) lose(r *Record, from Record) {
 	r.Lost++
 	r.Cause = causeLost
-	r.Error = "the worker that ran it was lost (session " + from.Session + ")"
+	r.Error = "the worker that ran it was lost (" + from.holder() + ")"
 	r.tried(Try{
-		Worker: from.Session, Fence: from.RunFence(), Start: from.Since, End: millis(m.v.ServerNow), Cause: r.Cause,
+		Worker: from.holder(), Fence: from.RunFence(), Start: from.Since, End: millis(m.v.ServerNow), Cause: r.Cause,
 	})
 }
 
