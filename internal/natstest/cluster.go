@@ -44,7 +44,29 @@ func Processes(t testing.TB, n int, way Way, opts ...Option) []*Proc {
 	for _, p := range all {
 		p.WaitReady()
 	}
+	awaitPeers(t, all[0].JetStream(), n)
 	return all
+}
+
+// awaitPeers waits until a stream can have a copy on each of n servers: a leader answers before it has heard of all of
+// its peers.
+func awaitPeers(t testing.TB, js jetstream.JetStream, n int) {
+	t.Helper()
+	const name = "READY"
+	for until := time.Now().Add(startBound); ; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{"ready"}, Replicas: n, Storage: jetstream.MemoryStorage})
+		if err == nil {
+			err = js.DeleteStream(ctx, name)
+		}
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("no stream can have %d copies: %v", n, err)
+		}
+	}
 }
 
 // WaitReady waits until JetStream answers at the server: it is in a cluster that has a leader.
@@ -92,6 +114,7 @@ func Cluster(t testing.TB, n int, opts ...Option) *Servers {
 		c.All = append(c.All, s)
 	}
 	c.WaitReady()
+	awaitPeers(t, c.JetStream(), n)
 	return c
 }
 
