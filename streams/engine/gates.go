@@ -28,8 +28,8 @@ func (e *Engine) newGate(q subjects.Queue, bounds map[string]int) *gate {
 }
 
 // Admit implements lane.Gate.
-func (g *gate) Admit(typ string) (time.Duration, bool) {
-	return g.Machine.Admit(limits.Names(typ, "")...)
+func (g *gate) Admit(typ, kind string) (time.Duration, bool) {
+	return g.Machine.Admit(limits.Names(typ, kind)...)
 }
 
 // Acquire implements lane.Gate.

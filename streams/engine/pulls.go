@@ -95,6 +95,9 @@ func (e *Engine) pulled(p *pull, m *nats.Msg) {
 	if guess := last(m.Header, "Nats-Sequence"); guess != "" {
 		t.Guess, _ = strconv.ParseUint(guess, 10, 64)
 		t.Alone = last(m.Header, "Nats-Last-Sequence") == "0"
+		if t.Kind = last(m.Header, subjects.HeaderKind); t.Kind == "" {
+			t.Kind = subjects.DefaultKind
+		}
 	} else if guess := last(m.Header, headerGuess); guess != "" {
 		t.Relayed = true
 		t.Guess, _ = strconv.ParseUint(guess, 10, 64)

@@ -10,9 +10,9 @@ type Gate interface {
 	// another are void.
 	At(now time.Duration)
 	Session(id string)
-	// Admit says whether it is of use to open a lane of this type: a permit is free or can be had. If not, its turn is
-	// given back for wait.
-	Admit(typ string) (wait time.Duration, ok bool)
+	// Admit says whether it is of use to open a lane of this type, for a job that is likely to be of this kind, if one is
+	// given: a permit is free or can be had. If not, its turn is given back for wait.
+	Admit(typ, kind string) (wait time.Duration, ok bool)
 	// Enter tells that a lane of this type is being opened, Leave that it is not any more: started, or come to nothing.
 	Enter(typ string)
 	Leave(typ string)
@@ -32,8 +32,16 @@ func (m *machine) admitted() (wait time.Duration, ok bool) {
 	if m.v.Gate == nil {
 		return 0, true
 	}
-	return m.v.Gate.Admit(m.v.Type)
+	kind := m.Turn.Kind
+	if m.Turn.Delivered%guessesTrusted == 0 {
+		kind = ""
+	}
+	return m.v.Gate.Admit(m.v.Type, kind)
 }
+
+// guessesTrusted: every so many deliveries of a turn its lane is looked at whatever kind the turn speaks of. The job at
+// the head may be another one, and its kind have permits.
+const guessesTrusted = 4
 
 // permitWait bounds how long a lane stays in hand for a permit that is being got.
 const permitWait = 500 * time.Millisecond

@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -12,16 +13,20 @@ type turnstile struct {
 	soon     bool
 	released int
 	opening  int
+	guesses  []string
 	asked    []string
 }
 
-func (g *turnstile) At(time.Duration)                   {}
-func (g *turnstile) Session(string)                     {}
-func (g *turnstile) Enter(string)                       { g.opening++ }
-func (g *turnstile) Leave(string)                       { g.opening-- }
-func (g *turnstile) Startable(int) int                  { return g.free }
-func (g *turnstile) Release(Permit)                     { g.free++; g.released++ }
-func (g *turnstile) Admit(string) (time.Duration, bool) { return 70 * time.Millisecond, g.admits }
+func (g *turnstile) At(time.Duration)  {}
+func (g *turnstile) Session(string)    {}
+func (g *turnstile) Enter(string)      { g.opening++ }
+func (g *turnstile) Leave(string)      { g.opening-- }
+func (g *turnstile) Startable(int) int { return g.free }
+func (g *turnstile) Release(Permit)    { g.free++; g.released++ }
+func (g *turnstile) Admit(_, kind string) (time.Duration, bool) {
+	g.guesses = append(g.guesses, kind)
+	return 70 * time.Millisecond, g.admits
+}
 
 func (g *turnstile) Acquire(typ, kind string, _ bool) (Permit, time.Duration, bool) {
 	g.asked = append(g.asked, typ+"/"+kind)
@@ -43,6 +48,14 @@ func TestGate(t *testing.T) {
 	}
 	if n := with().on(Delivered{turn7}).want(Returning, "FreeSlot", "NakTurn").nak(); n.Delay != 70*time.Millisecond {
 		t.Errorf("it comes back in %v", n.Delay)
+	}
+	for delivered := 1; delivered <= 4; delivered++ {
+		turn := turn7
+		turn.Kind, turn.Delivered = "archive", delivered
+		with().on(Delivered{turn}).want(Returning, "FreeSlot", "NakTurn")
+	}
+	if got := strings.Join(g.guesses, ","); got != ",archive,archive,archive," {
+		t.Errorf("the kind that the turn speaks of is trusted as in %q", got)
 	}
 	g.admits = true
 	head := job7

@@ -18,6 +18,8 @@ type Turn struct {
 	Relayed bool
 	// Alone says that the lane was empty when that job was stored.
 	Alone bool
+	// Kind is that job's kind, if it is known.
+	Kind string
 	// Token is the driver's own: how to answer this delivery.
 	Token any
 }

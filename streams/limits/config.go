@@ -14,8 +14,9 @@ type Config struct {
 	Past time.Duration
 	// Look is the time between two looks at a limit that nothing happened to.
 	Look time.Duration
-	// Keep is how long permits that nobody uses are kept for the next jobs.
-	Keep time.Duration
+	// Keep is how long permits that nobody uses are kept for the next jobs, and KeepUnused how long those for which lanes
+	// are opened without a job that starts.
+	Keep, KeepUnused time.Duration
 	// Hold is how long a session keeps the permit by which it has one more than another that wants one.
 	Hold time.Duration
 	// Polite is how long a session that has its part leaves free room to those that want some.
@@ -34,7 +35,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		AnswerWait: 2 * time.Second, WatchLag: 50 * time.Millisecond, Unheard: 10 * time.Second, Past: 5 * time.Second,
-		Look: 100 * time.Millisecond, Keep: 150 * time.Millisecond, Hold: time.Second,
+		Look: 100 * time.Millisecond, Keep: 150 * time.Millisecond, KeepUnused: time.Second, Hold: time.Second,
 		Polite: 500 * time.Millisecond, WantKeep: 2 * time.Second,
 		DelayMin: 20 * time.Millisecond, DelayMax: 5 * time.Second, Probe: 100 * time.Millisecond, Rate: 50,
 	}

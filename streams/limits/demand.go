@@ -3,7 +3,6 @@ package limits
 import (
 	"container/heap"
 	"math"
-	"strings"
 	"time"
 )
 
@@ -11,8 +10,8 @@ import (
 type demand struct {
 	// away are the times at which lanes that were turned away come back, to this worker or another.
 	away times
-	// coming are the times until which lanes that wait in hand for a permit of their kind are expected to ask again, the
-	// oldest first.
+	// coming are the times until which lanes that wait in hand for their permit are expected to ask again, the oldest
+	// first.
 	coming []time.Duration
 
 	wantUntil time.Duration // the want stands at least until then
@@ -22,11 +21,14 @@ type demand struct {
 	low      int           // the fewest permits without use since lowSince
 	lowSince time.Duration // 0: none is without use
 
+	peak      int // the most jobs that ran since peakSince
+	peakSince time.Duration
+
 	heldSince time.Duration // the own share is what it is since then
 	roomSince time.Duration // 0: there is no room
 }
 
-// comingFor is how long a lane that waits for a permit of its kind may be silent before it counts as gone.
+// comingFor is how long a lane that waits in hand may be silent before it counts as gone.
 const comingFor = 300 * time.Millisecond
 
 // pass drops what is over.
@@ -49,24 +51,28 @@ func (d *demand) arrived() {
 }
 
 // Admit says whether it is of use to open the lane of a turn whose job will be under these limits: a permit of each is
-// free, or can be had. Otherwise the turn is better given back, for wait.
+// free, or can be had. Otherwise the turn is better given back, for wait. The last of the limits in its way is the one
+// that is said to want: what a kind keeps from running is no reason to have more of the queue's.
 func (m *Machine) Admit(names ...string) (wait time.Duration, ok bool) {
-	for _, name := range names {
-		l := m.limits[name]
-		if l == nil || l.n == 0 {
-			continue
+	crowded := false
+	for i := len(names) - 1; i >= 0; i-- {
+		l := m.limits[names[i]]
+		switch {
+		case l == nil || l.n == 0 || m.prospects(l, l.opening):
+		case m.prospects(l, 0):
+			crowded = true // it is for those that are being opened
+		default:
+			return m.turnAway(l), false
 		}
-		l.pass(m.now)
-		if !m.prospects(l, l.expected()) {
-			wait, _ = m.refuse(l, false)
-			return wait, false
-		}
+	}
+	if crowded {
+		return m.spread(m.cfg.DelayMin), false
 	}
 	return 0, true
 }
 
 // Enter tells that a lane of this type is being opened, and may ask for a permit; Leave that it is not any more,
-// because its job has started or because it came to nothing. While it is, permits are got for it and kept.
+// because its job has started or because it came to nothing. While it is, a free permit is kept for it.
 func (m *Machine) Enter(typ string) { m.entered(typ, 1) }
 
 // Leave is the end of what Enter began.
@@ -80,19 +86,19 @@ func (m *Machine) entered(typ string, n int) {
 	}
 }
 
-// expected is how many lanes are about to ask for a permit.
-func (l *limit) expected() int { return l.opening + len(l.coming) }
-
 // prospects says whether more than taken permits are free or can be had.
 func (m *Machine) prospects(l *limit, taken int) bool {
 	return m.free(l)+m.room(l)-taken > 0
 }
 
 // Acquire takes a permit of each limit for one job that is about to start: of all, or of none. Each job acquires its own;
-// the permit of the job before is released first. A permit that is not Held was refused. Soon says that one is being
-// got: the lane had better stay in hand for some hundred milliseconds and ask again, after each answer or document.
-// Again says that this is such a repetition. Otherwise, or when it lasts, the lane is to be given back for wait. It is
-// asked between Enter and Leave.
+// the permit of the job before is released first. A permit that is not Held was refused. Soon says that it can be had,
+// and is being got: the lane had better stay in hand for some hundred milliseconds and ask again, after each answer or
+// document. Again says that this is such a repetition. Otherwise, or when it lasts, the lane is to be given back for
+// wait. It is asked between Enter and Leave.
+//
+// Only when all that is lacking can be had anything is got: lanes that lack a permit of their kind must not keep those
+// of the queue from others.
 func (m *Machine) Acquire(again bool, names ...string) (p Permit, wait time.Duration, soon bool) {
 	if m.me == "" {
 		return Permit{}, m.cfg.DelayMin, false
@@ -107,22 +113,29 @@ func (m *Machine) Acquire(again bool, names ...string) (p Permit, wait time.Dura
 		if again {
 			l.arrived()
 		}
-		if l.n > 0 && full == nil && m.free(l) == 0 {
-			full = l
+		if l.n > 0 && m.free(l) == 0 {
+			soon = true
+			if !m.prospects(l, len(l.coming)) {
+				full = l
+			}
 		}
 	}
-	if full != nil {
-		wait, soon = m.refuse(full, true)
+	switch {
+	case full != nil:
+		return Permit{}, m.turnAway(full), false
+	case soon:
 		for _, name := range names {
-			if l := m.limits[name]; soon && l != nil && l.n > 0 && strings.HasPrefix(name, kindPrefix) {
-				l.coming = append(l.coming, m.now+comingFor) // kinds are not known when a lane is entered
+			if l := m.limits[name]; l != nil && l.n > 0 {
+				l.coming = append(l.coming, m.now+comingFor)
 				l.dirty = true
 			}
 		}
-		return Permit{}, wait, soon
+		return Permit{}, m.spread(m.cfg.DelayMin), true
 	}
 	for _, name := range names {
-		m.limit(name).inUse++
+		l := m.limit(name)
+		l.inUse++
+		l.peak = max(l.peak, l.inUse)
 	}
 	return Permit{life: m.life, names: names}, 0, false
 }
@@ -159,17 +172,11 @@ func (m *Machine) exceeds(l *limit, own, theirs int) bool {
 	return own >= theirs+2 || own == theirs+1 && m.now-l.heldSince >= m.cfg.Hold
 }
 
-// refuse notes a lane that is turned away because of limit l, and says for how long; soon says that it only came too
-// early. InHand says that it is one of those that are being opened.
-func (m *Machine) refuse(l *limit, inHand bool) (wait time.Duration, soon bool) {
+// turnAway notes a lane that limit l keeps from starting, and says for how long it is to be given back: the more there
+// are, the longer, so that they come back at a bounded rate.
+func (m *Machine) turnAway(l *limit) time.Duration {
+	l.pass(m.now)
 	l.dirty = true
-	before := len(l.coming)
-	if !inHand {
-		before = l.expected()
-	}
-	if m.prospects(l, before) {
-		return m.spread(m.cfg.DelayMin), true
-	}
 	d := min(time.Duration(len(l.away)+1)*time.Second/time.Duration(m.cfg.Rate), m.cfg.DelayMax)
 	if l.name == Queue {
 		d = max(d, m.cfg.Probe)
@@ -181,7 +188,7 @@ func (m *Machine) refuse(l *limit, inHand bool) (wait time.Duration, soon bool) 
 		l.probeAt = m.now + d
 		l.burst = min(max(2*l.burst, 1), l.n, max(m.slots, 1))
 	}
-	return d, false
+	return d
 }
 
 // spread keeps lanes that were turned away together from coming back together.
@@ -189,10 +196,10 @@ func (m *Machine) spread(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (1 + 0.4*m.random()))
 }
 
-// needed is how many permits this session has use for: for what runs and what is about to start.
+// needed is how many permits this session has use for: for what runs, and for what waits in hand.
 func (l *limit) needed(now time.Duration) int {
 	l.pass(now)
-	return l.inUse + l.expected()
+	return l.inUse + len(l.coming)
 }
 
 // lacking is how many more jobs it turned away that it could run.

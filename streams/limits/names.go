@@ -14,8 +14,8 @@ const kindPrefix = "kind:"
 // Type is the name of the limit of the jobs of an entity type.
 func Type(typ string) string { return "type:" + typ }
 
-// Names are all limits that a job may be under, in the order in which they are asked for. Without a kind they are
-// those that its subject tells.
+// Names are all limits that a job may be under, the widest first. Without a kind they are those that its subject
+// tells.
 func Names(typ, kind string) []string {
 	if kind == "" {
 		return []string{Queue, Type(typ)}

@@ -42,7 +42,7 @@ func (m *Machine) plan(l *limit) {
 		d.change(-min(d.own-l.inUse, d.sum-l.n))
 	default:
 		d.giveAway(needed)
-		d.change(-m.idle(l, d.own-needed))
+		d.change(-max(m.idle(l, d.own-max(needed, l.inUse+l.opening)), m.unused(l, d.own)))
 	}
 	if needed > d.own && d.sum < l.n {
 		d.change(min(needed-d.own, d.takeable()))
@@ -121,6 +121,17 @@ func (m *Machine) idle(l *limit, spare int) int {
 	n := l.low
 	l.low, l.lowSince = spare-n, m.now
 	l.burst = 0
+	return n
+}
+
+// unused is how many permits no job has had for a longer while, though lanes may have been opened for them: such as
+// those that lack a permit of their kind.
+func (m *Machine) unused(l *limit, own int) int {
+	if m.now-max(l.peakSince, l.heldSince) < m.cfg.KeepUnused {
+		return 0
+	}
+	n := max(own-l.peak, 0)
+	l.peak, l.peakSince = l.inUse, m.now
 	return n
 }
 

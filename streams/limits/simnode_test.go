@@ -329,7 +329,11 @@ func (n *simNode) pull() {
 // open is a turn from its delivery to the start.
 func (n *simNode) open(l *simLane) {
 	w := n.w
-	wait, ok := n.m.Admit(Names(l.typ, "")...)
+	guess := l.kind
+	if w.chance(.2) {
+		guess = ""
+	}
+	wait, ok := n.m.Admit(Names(l.typ, guess)...)
 	if !ok || !n.stands {
 		w.in(max(wait, time.Millisecond), func() { w.offer(l) })
 		return
