@@ -31,7 +31,7 @@ func TestAJobThatKillsItsWorker(t *testing.T) {
 		kill -STOP $guardian $PPID
 		kill -KILL $guardian $PPID
 		sleep 600`)}, w.after())
-	w.evidence(d, t)
+	w.evidence(d)
 	if n := len(w.lines("starts")); n != 3 || w.deaths != 3 {
 		t.Errorf("%d starts, %d workers died", n, w.deaths)
 	}
@@ -59,7 +59,7 @@ func TestAJobThatPanicsTheEngine(t *testing.T) {
 		})
 	}
 	d, seq := w.poisoned("poison.1", streams.PublishOptions{Kind: kindPanic}, streams.PublishOptions{Kind: kindNote, Data: []byte(s.Path("after"))})
-	w.evidence(d, t)
+	w.evidence(d)
 	if w.deaths != 3 {
 		t.Errorf("%d programs died", w.deaths)
 	}
@@ -104,7 +104,7 @@ func TestAJobThatFillsTheMemory(t *testing.T) {
 	d, second := w.poisoned("poison.2", streams.PublishOptions{Kind: kindShell, Data: []byte(`
 		echo 0 > /proc/self/oom_score_adj
 		exec tail /dev/zero`)}, w.after())
-	w.evidence(d, t)
+	w.evidence(d)
 	w.finish(first, second)
 	if got := strings.Join(s.lines("after"), " "); got != "poison.1 poison.2" {
 		t.Errorf("after them ran %q", got)
