@@ -3,7 +3,6 @@ package failures
 import (
 	"fmt"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
