@@ -27,7 +27,7 @@ func TestElectionsInterruptNothing(t *testing.T) {
 	}
 	r.Import(jobs...)
 	r.Await("long jobs run", rig.Bound, func(tail *fleet.Tail) bool { return len(tail.Open()) == long })
-	nc := r.Conn()
+	nc, every := r.Conn(), r.Everywhere()
 	n, downs := 0, 0
 	for range rounds {
 		for _, g := range rig.Rafts() {
@@ -36,13 +36,13 @@ func TestElectionsInterruptNothing(t *testing.T) {
 				n++
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), rig.Bound)
-			was := r.Leader(ctx, nc, g)
-			if err := r.StepDown(ctx, nc, g, -1); err != nil {
+			was := r.Leader(ctx, every, g)
+			if err := r.StepDown(ctx, every, g, -1); err != nil {
 				t.Fatal(err)
 			}
 			at := time.Now()
 			for now := -1; now < 0 && ctx.Err() == nil; {
-				now = r.Leader(ctx, nc, g)
+				now = r.Leader(ctx, every, g)
 			}
 			cancel()
 			t.Logf("%s: a leader again after %s (was %d)", g, time.Since(at).Round(time.Millisecond), was)

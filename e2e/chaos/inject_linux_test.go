@@ -12,7 +12,6 @@ import (
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/lifecycle/guardian"
 	"github.com/seriatim/seriatim/lifecycle/proc"
-	"github.com/seriatim/seriatim/subjects"
 )
 
 // How long a fault goes on to explain that something ran again: an election takes 4 to 9 s after the loss of a leader,
@@ -112,7 +111,7 @@ func (w *world) beginServer(d Done) {
 	i, who := d.Server, ""
 	if d.Office != Nobody {
 		g := rig.Rafts()[d.Office-1]
-		if leader := w.Leader(ctx, w.nc, g); leader >= 0 {
+		if leader := w.Leader(ctx, w.every, g); leader >= 0 {
 			i = leader
 		}
 		who = ", leader of " + g.String()
@@ -150,7 +149,7 @@ func (w *world) beginServer(d Done) {
 		w.Late(i, d.Late)
 		w.later(d, who, func() { w.Late(i, 0) })
 	case StepDown:
-		if err := w.StepDown(ctx, w.nc, rig.Rafts()[d.Office-1], -1); err == nil {
+		if err := w.StepDown(ctx, w.every, rig.Rafts()[d.Office-1], -1); err == nil {
 			w.over(d, who)
 		}
 	}
@@ -276,7 +275,7 @@ func (w *world) meddle(d Done) {
 	defer m.Close()
 	switch d.Kind {
 	case TurnsPurge:
-		_, err = w.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+subjects.Queue(rig.Queue).TurnsStream(), nil)
+		err = m.PurgeTurns(ctx)
 	case TurnsRemove:
 		_, err = m.DropTurns(ctx, func(entity string) bool {
 			return d.Pick < .5 || strings.HasSuffix(entity, "1") || strings.HasPrefix(entity, "hot")

@@ -162,7 +162,7 @@ func Plan(seed uint64, s Shape) []Fault {
 	if s.Servers == 1 {
 		servers = oneServer
 	}
-	track(1, servers, time.Second, 5*time.Second, func(rnd *rand.Rand, f *Fault) {
+	track(1, servers, 2*time.Second, 14*time.Second, func(rnd *rand.Rand, f *Fault) {
 		f.Server = rnd.IntN(s.Servers)
 		f.Late = time.Duration(20+rnd.IntN(400)) * ms
 		if s.Servers > 1 && (f.Kind == StepDown || f.Kind != ServersKill && f.Kind != ServerLate && rnd.IntN(2) == 0) {

@@ -114,6 +114,9 @@ func (p *publishers) publish(nc *nats.Conn, entity string, ms int) {
 	m.Data = body
 	for end := time.Now().Add(answerBound); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		pub.Sent++
+		if pub.Sent%3 == 0 {
+			_ = nc.ForceReconnect() // its server may be cut off from the others; fails only when it is closed
+		}
 		if pub.Seq = ask(nc, m); pub.Seq != 0 {
 			pub.Ack = record.Now()
 			p.mu.Lock()

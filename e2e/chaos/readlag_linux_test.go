@@ -32,7 +32,7 @@ func TestReadsAfterAnElection(t *testing.T) {
 			}
 		})
 	}
-	nc, jobs := r.Conn(), rig.Rafts()[0]
+	nc, every, jobs := r.Conn(), r.Everywhere(), rig.Rafts()[0]
 	led := 0
 	var longest time.Duration
 	shown, rounds := 0, rig.Size(4, 60)
@@ -43,7 +43,7 @@ func TestReadsAfterAnElection(t *testing.T) {
 			seq = ask(nc, &nats.Msg{Subject: subject})
 		}
 		// The next leader is stopped for a moment, so that it has much to catch up with; every other time.
-		was := r.Leader(stop, nc, jobs)
+		was := r.Leader(stop, every, jobs)
 		if was < 0 {
 			continue
 		}
@@ -61,7 +61,7 @@ func TestReadsAfterAnElection(t *testing.T) {
 		at := time.Now()
 		_ = syscall.Kill(r.Servers[next].PID(), syscall.SIGCONT)
 		ctx, end := context.WithTimeout(stop, time.Second)
-		if err := r.StepDown(ctx, nc, jobs, next); err != nil {
+		if err := r.StepDown(ctx, every, jobs, next); err != nil {
 			t.Logf("step-down %d: %v", i, err)
 		}
 		end()
@@ -75,7 +75,7 @@ func TestReadsAfterAnElection(t *testing.T) {
 				quiet++
 			}
 		}
-		if r.Leader(stop, nc, jobs) != was {
+		if r.Leader(stop, every, jobs) != was {
 			led++
 		}
 		if lag > 0 {

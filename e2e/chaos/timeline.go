@@ -10,7 +10,7 @@ import (
 // The measures of a timeline, in pixels.
 const (
 	lineWidth  = 1200
-	lineLeft   = 150
+	lineLeft   = 180
 	lineRow    = 20
 	lineCurve  = 120
 	lineMargin = 10

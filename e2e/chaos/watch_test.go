@@ -23,7 +23,7 @@ type watcher struct {
 func watch(r *rig.Rig) *watcher {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &watcher{r: r, stop: stop, done: make(chan struct{})}
-	nc := r.Conn()
+	nc := r.Everywhere()
 	go func() {
 		defer close(w.done)
 		for ctx.Err() == nil {
@@ -39,7 +39,7 @@ func watch(r *rig.Rig) *watcher {
 	return w
 }
 
-func (w *watcher) note(ctx context.Context, nc *nats.Conn, i int, g rig.Raft) {
+func (w *watcher) note(ctx context.Context, nc []*nats.Conn, i int, g rig.Raft) {
 	now := w.r.Leader(ctx, nc, g)
 	if ctx.Err() != nil {
 		return

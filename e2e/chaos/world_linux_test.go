@@ -33,7 +33,7 @@ type world struct {
 	t     *testing.T
 	set   setting
 	hosts []*host
-	nc    *nats.Conn // the operator's
+	every []*nats.Conn // the operator's
 	pubs  *publishers
 	watch *watcher
 	start int64
@@ -69,7 +69,7 @@ func newWorld(t *testing.T, set setting) *world {
 	// Nothing is ever given up: every job that was acknowledged must finish.
 	r := rig.NewCluster(t, set.Servers, "--replicas", replicas, "--lease", set.lease.String(),
 		"--max-attempts", "0", "--max-lost", "0", "--max-crashes", "0", "--backoff", "200ms,1s")
-	w := &world{Rig: r, t: t, set: set, nc: r.Conn()}
+	w := &world{Rig: r, t: t, set: set, every: r.Everywhere()}
 	for i := range set.Workers {
 		pool := r.SleepPool(2, slots/2)
 		if set.stubborn {

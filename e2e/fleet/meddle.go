@@ -114,6 +114,15 @@ func (m *Meddler) DropTurns(ctx context.Context, match func(entity string) bool)
 	return dropped, nil
 }
 
+// PurgeTurns deletes all turns at once, as an operator does who takes the stream for a cache.
+func (m *Meddler) PurgeTurns(ctx context.Context) error {
+	turns, err := m.js.Stream(ctx, m.q.TurnsStream())
+	if err == nil {
+		err = turns.Purge(ctx)
+	}
+	return problem.New("purge the turns", err, "")
+}
+
 // BlindWatches takes away what shows the workers each other's heartbeats. They notice after some seconds, and watch
 // again.
 func (m *Meddler) BlindWatches(ctx context.Context) error {

@@ -72,6 +72,7 @@ func (r *Rig) ofServer(i int) (ways []*fleet.Proxy) {
 
 // Apart cuts a server off from its peers: nothing that either side sends arrives. Clients still reach it.
 func (r *Rig) Apart(i int) {
+	r.apart.Store(i, true)
 	for _, way := range r.ofServer(i) {
 		way.Hold(fleet.Up, fleet.Down)
 	}
@@ -79,6 +80,7 @@ func (r *Rig) Apart(i int) {
 
 // Together ends Apart. What was held arrives now; with anew it is lost, and the servers connect again.
 func (r *Rig) Together(i int, anew bool) {
+	r.apart.Delete(i)
 	for _, way := range r.ofServer(i) {
 		if anew {
 			way.Break()
@@ -110,7 +112,12 @@ func (r *Rig) Proxied(h *Host) (proxies []*fleet.Proxy) {
 // Conn is a connection to whichever server answers; it ends with the test and buffers nothing.
 func (r *Rig) Conn() *nats.Conn {
 	r.t.Helper()
-	nc, err := nats.Connect(r.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1),
+	return r.conn(r.URL())
+}
+
+func (r *Rig) conn(url string) *nats.Conn {
+	r.t.Helper()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1),
 		nats.PingInterval(time.Second), nats.Timeout(2*time.Second), // a server that was stopped is left soon
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
@@ -143,12 +150,32 @@ func Rafts() []Raft {
 	}
 }
 
+// Everywhere is a connection to each server, in their order, each of which knows no other one; they end with the test.
+func (r *Rig) Everywhere() (all []*nats.Conn) {
+	r.t.Helper()
+	for _, s := range r.Servers {
+		all = append(all, r.conn(s.URL()))
+	}
+	return all
+}
+
 // askLeader is short, because nobody answers while there is no leader.
 const askLeader = 500 * time.Millisecond
 
-// Leader asks on a connection who leads, and is -1 when nobody answers at once. A server that is cut off may still take
-// itself for the leader.
-func (r *Rig) Leader(ctx context.Context, nc *nats.Conn, g Raft) int {
+// Leader asks who leads, and is -1 when nobody answers at once. It asks no server that is cut off: such a one may still
+// take itself for the leader. It may be called from any goroutine.
+func (r *Rig) Leader(ctx context.Context, everywhere []*nats.Conn, g Raft) int {
+	for i, nc := range everywhere {
+		if _, cut := r.apart.Load(i); !cut && nc.IsConnected() {
+			if leader := r.leader(ctx, nc, g); leader >= 0 {
+				return leader
+			}
+		}
+	}
+	return -1
+}
+
+func (r *Rig) leader(ctx context.Context, nc *nats.Conn, g Raft) int {
 	ctx, cancel := context.WithTimeout(ctx, askLeader)
 	defer cancel()
 	js, err := jetstream.New(nc)
@@ -179,7 +206,7 @@ func (r *Rig) Leader(ctx context.Context, nc *nats.Conn, g Raft) int {
 
 // StepDown has a leader give up its office, to a server of choice or, with -1, to anyone. The answer comes before the
 // next one is elected.
-func (r *Rig) StepDown(ctx context.Context, nc *nats.Conn, g Raft, to int) error {
+func (r *Rig) StepDown(ctx context.Context, everywhere []*nats.Conn, g Raft, to int) error {
 	subject := "$JS.API.STREAM.LEADER.STEPDOWN." + g.Stream
 	if g.Consumer != "" {
 		subject = "$JS.API.CONSUMER.LEADER.STEPDOWN." + g.Stream + "." + g.Consumer
@@ -188,15 +215,21 @@ func (r *Rig) StepDown(ctx context.Context, nc *nats.Conn, g Raft, to int) error
 	if to >= 0 {
 		body = []byte(`{"placement":{"preferred":"` + r.Servers[to].Name() + `"}}`)
 	}
-	_, err := nc.RequestWithContext(ctx, subject, body)
+	err := nats.ErrNoServers
+	for i, nc := range everywhere {
+		if _, cut := r.apart.Load(i); !cut && nc.IsConnected() {
+			if _, err = nc.RequestWithContext(ctx, subject, body); err == nil {
+				return nil
+			}
+		}
+	}
 	return err
 }
 
 // Lead makes a server the leader of some of Rafts.
 func (r *Rig) Lead(to int, groups ...Raft) {
 	r.t.Helper()
-	nc := r.Conn()
-	defer nc.Close()
+	nc := r.Everywhere()
 	// Again and again, because one that was just elected may be followed by another one.
 	for end := time.Now().Add(Bound); ; time.Sleep(100 * time.Millisecond) {
 		all := true

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ type Rig struct {
 
 	t        testing.TB
 	ways     map[[2]int]*fleet.Proxy // from one server to another, by index
+	apart    sync.Map                // the servers that are cut off, by index
 	hosts    []*Host
 	expected []record.Job
 	kills    []record.Kill
