@@ -3,6 +3,7 @@ package failures
 import (
 	"cmp"
 	"encoding/json"
+	"flag"
 	"os"
 	"slices"
 	"strings"
@@ -36,6 +37,10 @@ func TestMain(m *testing.M) {
 		os.Exit(work())
 	}
 	hog.Main()
+	// Most of the time is waiting for leases. Who says -parallel wins: flags are read later.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	rig.Main(m)
 }
 
