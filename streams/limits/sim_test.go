@@ -74,7 +74,7 @@ func profiles() []profile {
 		}
 	})
 	with("churned", func(p *profile) { // lanes that wait for a permit of their kind must not keep those of the queue from others
-		p.nodes, p.limits, p.serves, p.nothing = 2, map[string]int{Queue: 6, Kind("k0"): 1}, own, .1
+		p.nodes, p.limits, p.serves, p.nothing, p.patient = 2, map[string]int{Queue: 6, Kind("k0"): 1}, own, .1, 12*time.Second
 		for i := range 60 {
 			p.lanes = append(p.lanes, simLane{typ: "t", kind: fmt.Sprint("k", i%2)})
 		}
