@@ -83,6 +83,28 @@ func TestLinear(t *testing.T) {
 	}
 }
 
+// Many publishes that were on their way together have one order only that explains the runs: it is found at once, and
+// that there is none too.
+func TestLinearIsDecided(t *testing.T) {
+	const n = 200
+	var all []Published
+	var events []record.Event
+	for i := 1; i <= n; i++ {
+		all = append(all, pub(i, 1, 10))
+		job := i * 77 % (n + 1) // 77 and 201 have no common factor, so each job comes once
+		events = append(events, event(int64(10+2*i), record.Start, job, uint64(i)), event(int64(11+2*i), record.Finish, job, uint64(i)))
+	}
+	if _, broken, unknown := Linear(all, record.Log{Events: events}); len(broken)+len(unknown) > 0 {
+		t.Errorf("broken %v, unknown %v", broken, unknown)
+	}
+	last := len(events) - 1
+	events[last-2], events[last] = events[last], events[last-2]
+	events[last-2].T, events[last].T = events[last].T, events[last-2].T
+	if _, broken, _ := Linear(all, record.Log{Events: events}); len(broken) != 1 {
+		t.Error("two runs met, and it takes that for fine")
+	}
+}
+
 func TestIdles(t *testing.T) {
 	all := []Published{pub(1, 1, 10), pub(2, 1, 20)}
 	log := record.Log{Events: []record.Event{

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -13,7 +14,10 @@ import (
 // A lane as a sequential machine, for the checker of linearizability. What happens to it: a job is published, a run
 // starts, a run finishes. A publish takes effect at some moment between its first sending and its answer, which is what
 // the checker searches for; starts and finishes have their moment from the witness. So the order of the jobs of several
-// publishers is not taken from the sequences that JetStream answered: any order will do that explains all runs.
+// publishers is not taken from the sequences that JetStream answered: any order will do that explains all runs. Only one
+// can: a job's first start comes when it is the oldest, so jobs entered the lane in the order of their first starts. The
+// machine refuses every other order at once. That takes nothing away, and keeps the search from trying all orders of the
+// publishes that were on their way together.
 //
 // The machine lets a run start only when its job is the oldest unfinished one, or the one that finished last (its
 // delete may have got lost with its holder), and with a fence above all before. A run finishes only when no other one
@@ -25,6 +29,7 @@ type laneState struct {
 	last    int   // the job that finished last; 0 is none
 	fence   uint64
 	runs    int // the job that runs; 0 is none
+	entered int // how many were published
 }
 
 // laneStep is an input of the machine.
@@ -32,6 +37,7 @@ type laneStep struct {
 	what  string // of the record, or published
 	op    int
 	fence uint64
+	place int // of a publish: the how many-th of its lane, from 1
 }
 
 const published = "published"
@@ -39,6 +45,10 @@ const published = "published"
 func (s laneState) step(in laneStep) (laneState, bool) {
 	switch in.what {
 	case published:
+		if in.place != s.entered+1 {
+			return s, false
+		}
+		s.entered++
 		s.waiting = append(s.waiting[:len(s.waiting):len(s.waiting)], in.op)
 		return s, true
 	case record.Start:
@@ -75,7 +85,7 @@ func laneModel() porcupine.Model {
 		},
 		Equal: func(a, b any) bool {
 			x, y := a.(laneState), b.(laneState)
-			return x.last == y.last && x.fence == y.fence && x.runs == y.runs && slices.Equal(x.waiting, y.waiting)
+			return x.last == y.last && x.fence == y.fence && x.runs == y.runs && x.entered == y.entered && slices.Equal(x.waiting, y.waiting)
 		},
 		DescribeOperation: func(input, _ any) string {
 			in := input.(laneStep)
@@ -91,9 +101,11 @@ const linearBound = time.Minute
 // through in time. all and log are as Expect returned them, with copies among all.
 func Linear(all []Published, log record.Log) (lanes int, broken, unknown []string) {
 	history := map[string][]porcupine.Operation{}
-	for _, p := range all {
+	entered := map[string]int{}
+	for _, p := range byFirstStart(all, log) {
+		entered[p.Entity]++
 		history[p.Entity] = append(history[p.Entity], porcupine.Operation{
-			Input: laneStep{what: published, op: p.Op}, Call: p.Call, Return: p.Ack,
+			Input: laneStep{what: published, op: p.Op, place: entered[p.Entity]}, Call: p.Call, Return: p.Ack,
 		})
 	}
 	for _, e := range log.Events {
@@ -116,4 +128,29 @@ func Linear(all []Published, log record.Log) (lanes int, broken, unknown []strin
 	slices.Sort(broken)
 	slices.Sort(unknown)
 	return len(history), broken, unknown
+}
+
+// byFirstStart sorts publishes by when their job started first; what never did comes last, in the order of its sending.
+func byFirstStart(all []Published, log record.Log) []Published {
+	started := map[int]int64{}
+	for _, e := range log.Events {
+		if at, known := started[e.Op]; e.What == record.Start && (!known || e.T < at) {
+			started[e.Op] = e.T
+		}
+	}
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b Published) int {
+		x, aDid := started[a.Op]
+		y, bDid := started[b.Op]
+		switch {
+		case aDid && bDid:
+			return cmp.Compare(x, y)
+		case aDid:
+			return -1
+		case bDid:
+			return 1
+		}
+		return cmp.Compare(a.Call, b.Call)
+	})
+	return sorted
 }
