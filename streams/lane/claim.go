@@ -21,7 +21,7 @@ func (m *machine) ttlOf(r Record) time.Duration {
 	switch {
 	case r.State == Done:
 		return m.v.ClaimTTL
-	case !r.Counts.Zero() || r.State == Waiting || r.State == Halted || r.moving():
+	case !r.Counts.Zero() || r.State == Waiting || r.State == Halted || r.Absolved || r.moving():
 		return 0
 	}
 	return m.v.ClaimTTL

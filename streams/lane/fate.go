@@ -6,7 +6,15 @@ import "slices"
 // where it is with its lane halted. Counts are those of this place in the queue and of the places before, which a job
 // that let others pass brings along.
 
-func (m *machine) total() Counts { return m.claim.Counts.plus(m.head.Counts) }
+func (m *machine) total() Counts { return m.claim.Counts.plus(m.brought()) }
+
+// brought is what the job was charged with before it came here; nothing counts any more that an operator has forgiven.
+func (m *machine) brought() Counts {
+	if m.claim.Absolved {
+		return Counts{}
+	}
+	return m.head.Counts
+}
 
 // exhausted says that the job has failed in this way as often as it may.
 func (m *machine) exhausted(c Cause) bool {
@@ -63,7 +71,7 @@ func (m *machine) move() {
 func (m *machine) whole() Record {
 	r := m.claim
 	r.Counts = m.total()
-	r.Attempt += m.head.Counts.starts()
+	r.Attempt += m.brought().starts()
 	tries := append(append([]Try(nil), m.head.Tries...), r.Tries...)
 	r.Tries = tries[max(0, len(tries)-maxTries):]
 	return r

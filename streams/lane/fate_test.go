@@ -44,6 +44,20 @@ func TestCarried(t *testing.T) {
 	lost.want(Parking, "FreeSlot", "WriteClaim(running,stolen,dying)")
 }
 
+// TestAbsolved: what an operator has released counts from zero, also what it had brought along.
+func TestAbsolved(t *testing.T) {
+	released := by("operator", GivenBack)
+	released.Absolved = true
+	r := newRig(t).on(Delivered{again7}).recordRead(released).headRead(Head{Found: true, Seq: 7, Counts: Counts{Attempts: 4}}).stored(100)
+	if s := r.want(InRun, "Start").out[0].(Start); s.Attempt != 1 || !s.Counts.Zero() {
+		t.Errorf("it starts as %+v", s)
+	}
+	w := r.finished(Outcome{Cause: CauseFailed}).want(Parking, "FreeSlot", "WriteClaim(waiting)").write()
+	if w.Record.Attempts != 1 || !w.Record.Absolved || w.TTL != 0 {
+		t.Errorf("it waits as %+v", w)
+	}
+}
+
 // TestHalt: a dead job stays where it is, its lane has no turn, and nobody starts it.
 func TestHalt(t *testing.T) {
 	for name, set := range map[string]func(r *rig){

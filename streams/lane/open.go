@@ -89,7 +89,7 @@ func (m *machine) decide() {
 	case Again:
 		m.claimHead(Record{
 			Job: r.Job, Counts: r.Counts, Stolen: r.Stolen, Dying: r.Dying, Passing: r.Passing,
-			Attempt: r.Attempt, Error: r.Error, Cause: r.Cause, Tries: r.Tries, NotBefore: r.NotBefore,
+			Attempt: r.Attempt, Error: r.Error, Cause: r.Cause, Tries: r.Tries, NotBefore: r.NotBefore, Absolved: r.Absolved,
 		}, r.Seq)
 	case Steal:
 		m.claimHead(m.stolen(r), r.Seq)
@@ -122,7 +122,7 @@ func (m *machine) endEmpty() {
 func (m *machine) stolen(r Record) Record {
 	s := Record{
 		Job: r.Job, Counts: r.Counts, Dying: r.Dying, Passing: r.Passing, Attempt: r.Attempt,
-		Stolen: !m.v.Broken.Off(RuleStolenMark), Error: r.Error, Cause: r.Cause, Tries: r.Tries, NotBefore: r.NotBefore,
+		Stolen: !m.v.Broken.Off(RuleStolenMark), Error: r.Error, Cause: r.Cause, Tries: r.Tries, NotBefore: r.NotBefore, Absolved: r.Absolved,
 	}
 	if r.State == Held || r.moving() || m.v.Broken.Off(RuleStealCount) {
 		return s
@@ -202,6 +202,7 @@ func (m *machine) haveClaim() {
 		return
 	case m.head.Invalid != "":
 		m.claim.Error, m.claim.Cause = m.head.Invalid, "invalid"
+		m.claim.Attempt = m.claim.Counts.starts() // it is not started
 		m.die()
 		return
 	case m.tooOftenLost():
@@ -230,6 +231,6 @@ func (m *machine) start() {
 	m.fence = m.claim.Seq
 	m.outcome, m.ended, m.cancelled = Outcome{}, false, false
 	m.do(Start{
-		Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt + m.head.Counts.starts(), Counts: m.claim.Counts.plus(m.head.Counts),
+		Head: m.head, Fence: m.fence, Attempt: m.claim.Attempt + m.brought().starts(), Counts: m.total(),
 	})
 }

@@ -78,6 +78,8 @@ type Record struct {
 	Dying bool `json:"dying,omitempty"`
 	// Passing says the same of a failed job that lets the others pass: it is moved to the schedule, due at NotBefore.
 	Passing bool `json:"passing,omitempty"`
+	// Absolved says that an operator wants the job tried as if it had never been started, wherever it was before.
+	Absolved bool `json:"absolved,omitempty"`
 	// Since is when the run was claimed (Unix milliseconds of the server's clock), for people.
 	Since int64 `json:"since,omitempty"`
 	// Fence is the fence of the run when the record was rewritten under it; 0 is the record's own sequence.

@@ -56,6 +56,7 @@ func ReleaseHalted(ctx context.Context, js jetstream.JetStream, q subjects.Queue
 	next.State = lane.GivenBack
 	if next.Dying = bury; !bury {
 		next.Counts, next.Attempt, next.Cause, next.Error = lane.Counts{}, 1, "", ""
+		next.Absolved = true // also of what it brought along when it had let others pass
 	}
 	// Kept until the job is started: a record that expired would forget what was tried before.
 	if _, err := s.put(ctx, s.queue.ClaimSubject(e), next.Encode(), h.seq, 0); err != nil {

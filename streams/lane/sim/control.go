@@ -117,7 +117,7 @@ func (w *world) releaseHalted() {
 		if w.calm || w.chance(.5) {
 			r.Dying = true
 		} else {
-			r.Counts = lane.Counts{}
+			r.Counts, r.Absolved = lane.Counts{}, true
 			e.jobs[0].starts = 0 // an operator wants it tried again
 		}
 		w.writeID++
