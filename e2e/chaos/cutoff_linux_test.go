@@ -57,7 +57,7 @@ func (c *cutOff) play(lead []rig.Raft) {
 		list = append(list, rig.Job{Entity: fmt.Sprintf("e.%d", i), Until: c.Path(end)}, rig.Job{Entity: fmt.Sprintf("e.%d", i), MS: 5})
 	}
 	var started map[int]string // by op: on whose side it started last
-	met := false // what must not be: there is nothing more to wait for
+	met := false               // what must not be: there is nothing more to wait for
 	c.Tail.On = func(e record.Event) {
 		switch e.What {
 		case record.Start:
