@@ -65,6 +65,7 @@ type Engine struct {
 	heldStale    bool // what is in hand may have changed since OnHeld was called
 	stopping     *stopping
 	at           time.Duration
+	deafSince    time.Duration // the connection stands, and no session does
 }
 
 // tickEvery is how often time passes for the machines.

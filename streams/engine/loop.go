@@ -97,6 +97,7 @@ func (e *Engine) output(o *lane.Output) {
 func (e *Engine) tick() {
 	e.lastTick = e.at
 	e.holder.Tick()
+	e.elsewhere()
 	e.expirePulls()
 	e.wire.forget(e.at - time.Minute)
 	if e.at >= e.lastKeep+e.lease/3 {

@@ -1,0 +1,58 @@
+package chaos
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/record"
+	"github.com/seriatim/seriatim/e2e/rig"
+)
+
+// A worker whose server is cut off from the others has a connection that looks well, and nobody who stores anything. It
+// goes to another server, and its jobs go on while the cut lasts.
+func TestLeavesAServerThatIsCutOff(t *testing.T) {
+	r := rig.NewCluster(t, 3, "--replicas", "3", "--lease", "6s")
+	h := r.Host("a", r.SleepPool(1, 16))
+	ways := r.Proxied(h)
+	for _, way := range ways[1:] { // so that it goes to the first
+		way.Hold(fleet.Up, fleet.Down)
+	}
+	h.Start()
+	for _, way := range ways[1:] {
+		way.Release()
+	}
+	r.Lead(1, rig.Rafts()...)
+	var jobs []rig.Job
+	for i := range 10 {
+		jobs = append(jobs, rig.Job{Entity: fmt.Sprintf("e.%d", i), MS: 50})
+	}
+	r.Import(jobs...)
+	r.AwaitFinished(len(jobs), rig.Bound)
+	at := record.Now()
+	r.Apart(0)
+	began := time.Now()
+	nc, err := nats.Connect(r.Servers[1].URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for op := 11; op <= 20; op++ {
+		entity := fmt.Sprintf("e.%d", op)
+		m := &nats.Msg{Subject: "jobs.q." + entity, Header: nats.Header{"Nats-Msg-Id": {entity}}, Data: fmt.Appendf(nil, `{"op":%d}`, op)}
+		for ask(nc, m) == 0 {
+			t.Logf("%s: no answer; leader of jobs is %d", time.Since(began), r.Leader(t.Context(), r.Everywhere(), rig.Rafts()[0]))
+		}
+		t.Logf("%s: job %d is stored", time.Since(began), op)
+		r.Expect(record.Job{Op: op, Entity: entity})
+	}
+	r.AwaitFinished(2*len(jobs), rig.Bound)
+	t.Logf("jobs ran again %s after the cut", time.Since(began).Round(100*time.Millisecond))
+	r.Together(0, false)
+	r.Fault(record.Kill{At: at, Until: record.Now() + int64(15*time.Second)})
+	r.AwaitEmpty(rig.Bound)
+	r.Check()
+}
