@@ -137,6 +137,9 @@ func (a *App) awaitWorkers(ctx context.Context, s *session, told []workerTold, v
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
+		if err != nil { // a list that was cut short shows nobody, who is not gone for that
+			return notThere(ctx, len(told))
+		}
 		waits := 0
 		for i := range told {
 			w, err := pickWorker(workers, told[i].Worker)
@@ -160,7 +163,11 @@ func (a *App) awaitWorkers(ctx context.Context, s *session, told []workerTold, v
 			return nil
 		}
 		if streams.Pause(ctx, workerPoll) != nil {
-			return &said{fmt.Errorf("%d worker(s) are not there yet: %w", waits, context.Cause(ctx)), "they were told; see: coordinator worker ls"}
+			return notThere(ctx, waits)
 		}
 	}
+}
+
+func notThere(ctx context.Context, workers int) error {
+	return &said{fmt.Errorf("%d worker(s) are not there yet: %w", workers, context.Cause(ctx)), "they were told; see: coordinator worker ls"}
 }

@@ -31,7 +31,7 @@ func (s *scene) says(what, got, want string) {
 // A job that lets others pass goes to the end of its lane each time it fails; what it is charged with goes with it, up to
 // the limit and into the letter. Beside it a job that does not.
 func TestPass(t *testing.T) {
-	s := newScene(t, "--backoff", "1500ms,1500ms,1,0", "--max-attempts", "3")
+	s := newScene(t, "--backoff", "6s,6s,1,0", "--max-attempts", "3") // longer than all that is done meanwhile takes
 	s.Host("a", shellPool(4)).Start()
 	publish := func(entity, name, code string, flags ...string) {
 		s.Coordinator(append([]string{"job", "publish", rig.Queue, entity, "--kind", kindShell, "--id", entity + name, "--data", s.note(name, code)}, flags...)...)

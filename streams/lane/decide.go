@@ -61,7 +61,7 @@ type View struct {
 	// like Random it answers differently each time.
 	Type string
 	Gate Gate
-	// Suspect says that another job which has lost a worker runs in these hands.
+	// Suspect says that another job runs in these hands that is one loss short of dead.
 	Suspect bool
 	// NoSlot says that the turn just delivered has no slot to run in.
 	NoSlot bool

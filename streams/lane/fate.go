@@ -37,10 +37,13 @@ func (m *machine) tooOftenLost() bool {
 	return m.claim.Lost > 0 && m.v.MaxLost > 0 && m.total().Lost >= m.v.MaxLost
 }
 
-// suspected says that a worker was lost while the job ran. Which of a lost worker's jobs took it down nobody knows, so
-// the loss is counted for all of them; but a worker runs one of the suspects at a time, and from the second loss on it is
-// counted for the one that did it, and for others only by coincidence.
-func (s *State) suspected() bool { return s.claim.Lost+s.head.Counts.Lost > 0 }
+// suspected says that one more loss would be the job's last. Which of a lost worker's jobs took it down nobody knows, so
+// the loss is counted for all of them: when a host goes, they all run again at once, wherever there is room. But a worker
+// runs one at a time of those that are a loss short of dead, so the last one is counted for the job that did it, and not
+// for those that happened to run beside it each time.
+func (s *State) suspected(v *View) bool {
+	return v.MaxLost > 0 && s.claim.Lost+s.head.Counts.Lost >= max(1, v.MaxLost-1)
+}
 
 // dieLost: the start that would be next is not made.
 func (m *machine) dieLost() {

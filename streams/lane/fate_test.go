@@ -187,14 +187,14 @@ func TestCancelNotes(t *testing.T) {
 	}
 }
 
-// TestSuspects: of the jobs that have lost a worker one runs at a time in the same hands.
+// TestSuspects: of the jobs that are one loss short of dead one runs at a time in the same hands.
 func TestSuspects(t *testing.T) {
 	lost := by("living", GivenBack)
-	lost.Lost = 1
+	lost.Lost = 2
 	r := newRig(t)
 	r.v.Suspect = true
 	r.on(Delivered{again7}).recordRead(lost).headRead(job7).stored(100).want(Parking, "FreeSlot", "WriteClaim(given_back)")
-	if w := r.write(); w.Record.Lost != 1 || w.TTL != 0 {
+	if w := r.write(); w.Record.Lost != 2 || w.TTL != 0 {
 		t.Errorf("it is given back as %+v", w)
 	}
 	if n := r.stored(101).nak(); n.Delay == 0 {
@@ -202,7 +202,9 @@ func TestSuspects(t *testing.T) {
 	}
 	r = newRig(t)
 	r.v.Suspect = true
-	r.on(Delivered{again7}).recordRead(by("living", GivenBack)).headRead(job7).stored(100).want(InRun, "Start")
+	once := by("living", GivenBack) // as all jobs of a host that was lost
+	once.Lost = 1
+	r.on(Delivered{again7}).recordRead(once).headRead(job7).stored(100).want(InRun, "Start")
 
 	d := newDesk(t).session()
 	start := func(lane string, r Record) {

@@ -59,7 +59,7 @@ type Holder struct {
 	quiet, draining, stopped bool
 
 	noted map[string]notes
-	// suspects are the jobs that run and have lost a worker before.
+	// suspects are the jobs that run and are one loss short of dead.
 	suspects int
 
 	old []Farewell // sessions that are over and not yet said goodbye for
@@ -248,11 +248,11 @@ func (h *Holder) Lane(lane string, e Event) {
 func (h *Holder) step(l *held, e Event) {
 	slot, busy, permitless := l.s.slot, l.s.Busy(), l.s.awaitsPermit()
 	l.q.view.Paused, l.q.view.Type = l.q.paused[l.name], l.typ
-	wasSuspect := busy && l.s.suspected()
-	l.q.view.Suspect = h.suspects-toInt(wasSuspect) > 0 && l.q.view.MaxLost > 0
+	wasSuspect := busy && l.s.suspected(&l.q.view)
+	l.q.view.Suspect = h.suspects-toInt(wasSuspect) > 0
 	l.s, h.actions = Next(l.s, e, &l.q.view, h.actions[:0])
 	h.occupied(l, slot, busy, permitless)
-	h.suspects += toInt(l.s.Busy() && l.s.suspected()) - toInt(wasSuspect)
+	h.suspects += toInt(l.s.Busy() && l.s.suspected(&l.q.view)) - toInt(wasSuspect)
 	if !l.s.Busy() {
 		l.returnPermit()
 	}

@@ -214,7 +214,7 @@ func (m *machine) haveClaim() {
 	case m.v.Paused:
 		m.park(GivenBack, afterEnd, 0)
 		return
-	case m.suspected() && m.v.Suspect:
+	case m.v.Suspect && m.suspected(m.v):
 		m.park(GivenBack, afterNak, m.unservedDelay())
 		return
 	case m.head.Unserved:

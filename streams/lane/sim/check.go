@@ -35,13 +35,13 @@ func (w *world) checkStart(p *process, a lane.Start) {
 	w.checkSuspects(p, a)
 }
 
-// checkSuspects: a worker runs one job at a time that has lost a worker, or an innocent one would be blamed for what its
+// checkSuspects: a worker runs one job at a time that is one loss short of dead, or an innocent one would die of what its
 // neighbour does again and again.
 func (w *world) checkSuspects(p *process, a lane.Start) {
-	p.suspect = a.Counts.Lost > 0
+	p.suspect = w.p.Config.MaxLost > 0 && a.Counts.Lost >= max(1, w.p.Config.MaxLost-1)
 	for _, o := range p.n.processes {
-		if p.suspect && o.suspect && !o.over && o.gen == p.gen && w.p.Config.MaxLost > 0 {
-			w.violate(p.lane, "suspects: job %d starts on %s beside job %d, and both have lost a worker", p.job.seq, p.n.name(), o.job.seq)
+		if p.suspect && o.suspect && !o.over && o.gen == p.gen {
+			w.violate(p.lane, "suspects: job %d starts on %s beside job %d, and both are one loss short of dead", p.job.seq, p.n.name(), o.job.seq)
 		}
 	}
 }

@@ -16,7 +16,7 @@ type process struct {
 	fence   uint64
 	session string
 
-	suspect bool // its job has lost a worker before
+	suspect bool // its job is one loss short of dead
 	dying   bool
 	term    bool
 	over    bool
