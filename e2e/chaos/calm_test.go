@@ -9,6 +9,7 @@ import (
 
 // A replicated queue on three servers, when nothing goes wrong.
 func TestCalm(t *testing.T) {
+	t.Parallel()
 	r := rig.NewCluster(t, 3, "--replicas", "3", "--lease", "6s")
 	for _, name := range []string{"a", "b"} {
 		h := r.Host(name, r.SleepPool(1, 8))

@@ -55,6 +55,7 @@ func settings(t *testing.T) (all []setting) {
 // Whatever fails around them, jobs of one entity never meet, keep their order, and none is lost. With
 // SERIATIM_CHAOS_PROOF, a folder, it writes down what happened.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	var proof Proof
 	for _, set := range settings(t) {
 		t.Run(fmt.Sprintf("seed %d on %d servers", set.seed, set.Servers), func(t *testing.T) {

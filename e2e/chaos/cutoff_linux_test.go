@@ -111,6 +111,7 @@ func (c *cutOff) play(lead []rig.Raft) {
 // A leader that is cut off from its peers goes on to answer its worker for many seconds. The worker knows better: it
 // kills its jobs before the other side may have them.
 func TestCutOffLeader(t *testing.T) {
+	t.Parallel()
 	c := newCutOff(t, "")
 	all := rig.Rafts()
 	deliveries := all[1:3] // the turns and their consumer, as leaders of nothing else

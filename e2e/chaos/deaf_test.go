@@ -15,6 +15,7 @@ import (
 // A worker whose server is cut off from the others has a connection that looks well, and nobody who stores anything. It
 // goes to another server, and its jobs go on while the cut lasts.
 func TestLeavesAServerThatIsCutOff(t *testing.T) {
+	t.Parallel()
 	r := rig.NewCluster(t, 3, "--replicas", "3", "--lease", "6s")
 	h := r.Host("a", r.SleepPool(1, 16))
 	ways := r.Proxied(h)

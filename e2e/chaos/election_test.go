@@ -13,6 +13,7 @@ import (
 // Every leader gives up its office while jobs run, long ones and short ones. The elections are shorter than the margin
 // of a session, so no job notices: each runs once.
 func TestElectionsInterruptNothing(t *testing.T) {
+	t.Parallel()
 	const long = 12
 	rounds := rig.Size(1, 5)
 	r := rig.NewCluster(t, 3, "--replicas", "3")

@@ -33,6 +33,7 @@ var mutants = []mutant{
 // Workerds that were built without a rule fail under chaos, and the checkers notice; in full size whole ones stand
 // the very same.
 func TestMutants(t *testing.T) {
+	t.Parallel()
 	for _, m := range mutants[:rig.Size(1, len(mutants))] {
 		for _, broken := range []string{m.rule, ""}[:rig.Size(1, 2)] {
 			t.Run(fmt.Sprintf("%s on %d servers, without %q", m.rule, m.servers, broken), func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 // with some of its reads for that (ReadLag in streams/lane). Measured under load: how long after the confirmed delete the
 // message was last shown. A number, and no more; the holder's wait must be longer.
 func TestReadsAfterAnElection(t *testing.T) {
+	t.Parallel()
 	r := rig.NewCluster(t, 3, "--replicas", "3")
 	stop, cancel := context.WithCancel(t.Context())
 	var loaders sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 
 // A queue gets two more copies of everything, and loses them again, while its jobs run: none of them notices.
 func TestReplicasOfALiveQueue(t *testing.T) {
+	t.Parallel()
 	const long = 8
 	r := rig.NewCluster(t, 3, "--replicas", "1")
 	for _, name := range []string{"a", "b"} {
