@@ -72,9 +72,14 @@ func run(args []string) int {
 		}
 	}
 
-	// PIPE: whoever read our output is gone. HUP: so is the terminal. Nothing may stay behind then either.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	// HUP: the terminal is gone. Whoever read our output may be gone too: then a write fails, and that ends it. The signal
+	// PIPE tells nothing, since it comes also when a worker leaves a connection. Nothing may stay behind in any case.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // or the program would die of it
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	o.out = &output{to: os.Stdout, gone: cancel}
 	fine, err := replay(ctx, o)
 	switch {
 	case ctx.Err() != nil:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,7 @@ type options struct {
 	broken, rule string
 	limit        int
 	plain, keep  bool
+	out          io.Writer
 }
 
 // demo is one replay. The goroutine of replay owns it, but for what mu guards and the faults, which run beside it.
@@ -55,7 +57,7 @@ type demo struct {
 func replay(ctx context.Context, o options) (fine bool, err error) {
 	d := &demo{
 		options: o, begun: time.Now(), dead: map[int]bool{},
-		screen: &screen{out: os.Stdout, begun: time.Now(), live: !o.plain && isatty.IsTerminal(os.Stdout.Fd())},
+		screen: &screen{out: o.out, begun: time.Now(), live: !o.plain && isatty.IsTerminal(os.Stdout.Fd())},
 	}
 	if d.dir, err = os.MkdirTemp("", "seriatim-demo-"); err != nil {
 		return false, problem.New("make a folder", err, "")
