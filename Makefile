@@ -50,6 +50,9 @@ test: ## run the tests; needs Go and make only
 check: check-format check-vet lint check-staticcheck test check-race check-mutants check-deployments check-fuzz check-sim $(if $(FULL),check-e2e) ## run all that CI runs; FULL=1 adds the full end-to-end rounds
 	@echo "check: all passed"
 
+# In the tests that it runs, a tool that is missing is a failure.
+check: export SERIATIM_TOOLS := 1
+
 check-format:
 	@bad=$$(gofmt -l . && $(TOOL) gofumpt -l .) || exit 1; \
 	if [ -n "$$bad" ]; then echo "not formatted (make fmt does it):"; echo "$$bad" | sort -u; exit 1; fi
@@ -71,10 +74,8 @@ check-race:
 check-mutants:
 	SERIATIM_MUTANTS=kill-at-end,move-ids $(GO) test -timeout 20m -run TestMutants -v ./e2e
 
-# With FULL=1 a tool that is missing is a failure. The manifests are decoded with the API's own types, which are a module
-# apart because they are heavy.
+# The manifests are decoded with the API's own types, which are a module apart because they are heavy.
 check-deployments:
-	SERIATIM_FULL=1 $(GO) test ./deployments
 	cd deployments/kubernetes/check && $(GO) vet ./... && $(GO) test ./...
 
 check-e2e:

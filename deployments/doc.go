@@ -10,5 +10,6 @@
 // # When a tool is missing
 //
 // Some parts need a tool that not every machine has (Debian's packages systemd and runit) or root. Without it those
-// parts are left out and the test says so, unless SERIATIM_FULL is set: then the missing tool is the failure.
+// parts are left out and the test says so, unless SERIATIM_TOOLS (as in `make check`) or SERIATIM_FULL is set: then the
+// missing tool is the failure.
 package deployments

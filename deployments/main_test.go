@@ -54,8 +54,8 @@ func tool(t *testing.T, name, pkg string) (path string, ok bool) {
 // without says what is left out and why, or fails where everything has to be there.
 func without(t *testing.T, what string) {
 	t.Helper()
-	if os.Getenv("SERIATIM_FULL") != "" {
-		t.Fatalf("%s is missing, and SERIATIM_FULL asks for all", what)
+	if os.Getenv("SERIATIM_FULL") != "" || os.Getenv("SERIATIM_TOOLS") != "" {
+		t.Fatalf("%s is missing, and SERIATIM_TOOLS or SERIATIM_FULL asks for all", what)
 	}
 	t.Logf("LEFT OUT: %s is missing", what)
 }
