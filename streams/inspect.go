@@ -151,7 +151,7 @@ func claimState(value []byte) lane.Standing {
 func (i *Info) readLanes(ctx context.Context, js jetstream.JetStream, q subjects.Queue) error {
 	return Scan(ctx, js, "KV_"+q.LanesBucket(), ScanOptions{}, func(m Message) bool {
 		switch lane, ok := pausedLane(m); {
-		case !ok || pauseEnded(m.Header):
+		case !ok || KeyGone(m.Header):
 		case lane.IsQueue():
 			i.Paused = true
 		default:

@@ -104,7 +104,7 @@ func ListPaused(ctx context.Context, js jetstream.JetStream, q subjects.Queue) (
 	list := []PausedLane{}
 	err := Scan(ctx, js, lanesStream(q), ScanOptions{Bodies: true}, func(m Message) bool {
 		lane, ok := pausedLane(m)
-		if ok && !pauseEnded(m.Header) {
+		if ok && !KeyGone(m.Header) {
 			list = append(list, lane)
 		}
 		return true
@@ -143,8 +143,8 @@ func lanesStream(q subjects.Queue) string { return "KV_" + q.LanesBucket() }
 
 func pauseSubject(q subjects.Queue, key string) string { return "$KV." + q.LanesBucket() + "." + key }
 
-// pauseEnded says that a message of the bucket only tells that the key is gone.
-func pauseEnded(h subjects.Header) bool {
+// KeyGone says that a message of a bucket only tells that its key is gone: deleted, or expired.
+func KeyGone(h subjects.Header) bool {
 	return subjects.Get(h, "KV-Operation") != "" || subjects.Get(h, "Nats-Marker-Reason") != ""
 }
 
@@ -157,7 +157,7 @@ func readPause(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ke
 	if err != nil {
 		return r, false, 0, err
 	}
-	if pauseEnded(m.Header) {
+	if KeyGone(m.Header) {
 		return r, false, m.Seq, nil
 	}
 	return pauseRecord(m.Data, m.Seq, m.Time), true, m.Seq, nil

@@ -151,7 +151,7 @@ func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, 
 	workers := []SessionRecord{}
 	var stored []time.Time
 	err := Scan(ctx, js, subjects.WorkersStream, ScanOptions{Bodies: true}, func(m Message) bool {
-		if subjects.Get(m.Header, "KV-Operation") != "" || subjects.Get(m.Header, "Nats-Marker-Reason") != "" {
+		if KeyGone(m.Header) {
 			return true
 		}
 		r, err := DecodeSession(m.Data)

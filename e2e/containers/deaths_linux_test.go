@@ -147,7 +147,7 @@ func TestScenario05AsAnOrdinaryUserUnderLoad(t *testing.T) {
 			s.wrap(h, `exec setpriv --reuid=65534 --regid=65534 --clear-groups "$workerd" "$@"`)
 		}
 	}
-	s.deaths(a, b, rounds(t, 1))
+	s.deaths(a, b, rig.Rounds(t, 1))
 }
 
 // A program that changes its user loses the signal at its parent's death.
@@ -160,7 +160,7 @@ func TestScenario06Setpriv(t *testing.T) {
 		t.Log("only root can change the user: the trees are started as they are")
 		prefix = nil
 	}
-	s.deaths(s.trees("a", 2, prefix...), s.trees("b", 2, prefix...), rounds(t, 1))
+	s.deaths(s.trees("a", 2, prefix...), s.trees("b", 2, prefix...), rig.Rounds(t, 1))
 }
 
 // The signal at a parent's death follows the thread that started a child. Threads of the engine end when pools are taken out
@@ -224,7 +224,7 @@ func TestScenario08Hoppers(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	for range rounds(t, 2) {
+	for range rig.Rounds(t, 2) {
 		s.Coordinator("job", "publish", rig.Queue, "e.short")
 		eventually(t, "they hop", func() bool { return s.read("hops") != "" })
 		s.AwaitEmpty(rig.Bound)

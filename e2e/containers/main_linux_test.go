@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,19 +77,6 @@ func self(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return exe
-}
-
-// rounds is how often something is tried, unless SERIATIM_ROUNDS says otherwise.
-func rounds(t *testing.T, otherwise int) int {
-	t.Helper()
-	if text := os.Getenv("SERIATIM_ROUNDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("SERIATIM_ROUNDS is %q, not a number above 0", text)
-		}
-		return n
-	}
-	return otherwise
 }
 
 // scene is a system, with what its jobs have started so far.

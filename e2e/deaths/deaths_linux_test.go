@@ -21,7 +21,7 @@ func byTurns(t *testing.T, deadly func(h *rig.Host) error) {
 	release := s.jobs(atOnce)
 	s.startsOn("a", atOnce, 0)
 	var died, again []time.Duration
-	n := rounds(t, 3)
+	n := rig.Rounds(t, 3)
 	for i := range n {
 		h, other := hosts[i%2], hosts[(i+1)%2]
 		trees := s.tree(h, atOnce)
@@ -78,7 +78,7 @@ func TestScenario03KillTheEngine(t *testing.T) {
 	release := s.jobs(atOnce)
 	s.startsOn("a", atOnce, 0)
 	var died, again []time.Duration
-	n, lives := rounds(t, 3), 1
+	n, lives := rig.Rounds(t, 3), 1
 	for i := range n {
 		if i > 0 && i%4 == 0 { // five deaths within a minute are too many for one life
 			s.restart(h)
@@ -114,7 +114,7 @@ func TestEngineCrash(t *testing.T) {
 	release := s.jobs(atOnce)
 	s.startsOn("a", atOnce, 0)
 	var again []time.Duration
-	n := rounds(t, 3)
+	n := rig.Rounds(t, 3)
 	for i := range n {
 		if i > 0 {
 			s.restart(h)
@@ -170,7 +170,7 @@ func TestScenario04KillBoth(t *testing.T) {
 	b.Start()
 	s.startsOn("b", atOnce, 0)
 	others := s.tree(b, atOnce)
-	n := rounds(t, 2)
+	n := rig.Rounds(t, 2)
 	for range n {
 		trees := s.tree(a, atOnce)
 		at := record.Now()

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -20,19 +19,6 @@ import (
 func TestMain(m *testing.M) {
 	proctest.Main()
 	rig.Main(m)
-}
-
-// rounds is how often something is tried, unless SERIATIM_ROUNDS says otherwise.
-func rounds(t *testing.T, otherwise int) int {
-	t.Helper()
-	if text := os.Getenv("SERIATIM_ROUNDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("SERIATIM_ROUNDS is %q, not a number above 0", text)
-		}
-		return n
-	}
-	return otherwise
 }
 
 // scene is a system whose jobs have trees of processes beside them.

@@ -125,7 +125,7 @@ func TestScenario17AStoppedEngine(t *testing.T) {
 	}
 	// Few entities with many short jobs: whoever holds a lane always runs something, and the next one is at hand. Each
 	// round begins with enough for twice its time.
-	n := rounds(t, 2)
+	n := rig.Rounds(t, 2)
 	const entities, jobMS = 6, 50
 	const enough = entities * int(4*lease/time.Millisecond) / jobMS
 	published := 0

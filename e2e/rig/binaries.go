@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -72,4 +73,17 @@ func Size[T any](quick, full T) T {
 		return full
 	}
 	return quick
+}
+
+// Rounds is how often something is tried, unless SERIATIM_ROUNDS says otherwise.
+func Rounds(t testing.TB, otherwise int) int {
+	t.Helper()
+	if text := os.Getenv("SERIATIM_ROUNDS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			t.Fatalf("SERIATIM_ROUNDS is %q, not a number above 0", text)
+		}
+		return n
+	}
+	return otherwise
 }

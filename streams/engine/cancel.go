@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/subjects"
@@ -43,10 +42,4 @@ func (e *Engine) Cancel(ctx context.Context, q subjects.Queue, entity subjects.E
 	case <-e.ended:
 		return nil, errEnded
 	}
-}
-
-// cutLane takes a lane's name apart.
-func cutLane(name string) (q subjects.Queue, token string, ok bool) {
-	queue, token, ok := strings.Cut(name, ".")
-	return subjects.Queue(queue), token, ok
 }

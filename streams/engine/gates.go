@@ -72,7 +72,7 @@ func (e *Engine) limitAnswered(a ask, m *nats.Msg) {
 			a.gate.Failed(a.limit)
 		case !found:
 			a.gate.Missing(a.limit)
-		case last(header, "KV-Operation") != "" || last(header, "Nats-Marker-Reason") != "":
+		case streams.KeyGone(subjects.Header(header)):
 			a.gate.Found(a.limit, seq, nil)
 		default:
 			a.gate.Found(a.limit, seq, body)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -65,7 +66,8 @@ func (e *Engine) pauseChanged(q subjects.Queue, c streams.PausedChange, complete
 // readPause asks the leader whether a lane is paused, for the record that was just read: the lane has been ended, and
 // is left without a turn only if that is still so.
 func (e *Engine) readPause(a ask, ev lane.RecordRead) {
-	q, token, _ := cutLane(a.lane)
+	queue, token, _ := strings.Cut(a.lane, ".")
+	q := subjects.Queue(queue)
 	entity, err := subjects.ParseLane(token)
 	if err != nil {
 		e.holder.Lane(a.lane, ev) // nobody can have paused it
@@ -82,6 +84,6 @@ func (e *Engine) pauseAnswered(a ask, m *nats.Msg) {
 		e.holder.Lane(a.lane, lane.Failed{Op: a.op})
 		return
 	}
-	a.record.Paused = found && last(header, "KV-Operation") == "" && last(header, "Nats-Marker-Reason") == ""
+	a.record.Paused = found && !streams.KeyGone(subjects.Header(header))
 	e.holder.Lane(a.lane, *a.record)
 }

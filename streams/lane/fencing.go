@@ -50,7 +50,7 @@ func (m *machine) orphan() {
 	m.Phase = Orphaned
 }
 
-// release gives the turn back, but first the claim, if the record still is this session's: a claim that runs in a
+// release gives the turn back, but first the claim, if the record still is its own session's: a claim that runs in a
 // session that lives, and under which nothing runs, would keep the lane for as long as the session lives.
 func (m *machine) release(delay time.Duration) {
 	m.free()

@@ -146,6 +146,12 @@ func (h *Holder) queue(name string) *queue {
 	return nil
 }
 
+// queueOf is the queue of a lane; nil when the holder does not serve it.
+func (h *Holder) queueOf(lane string) *queue {
+	name, _, _ := strings.Cut(lane, ".")
+	return h.queue(name)
+}
+
 // dead is the lanes' view of other sessions. A session without a record starts being watched when a claim names it.
 func (h *Holder) dead(session string) bool {
 	h.obs.Miss(session, h.now)
@@ -230,8 +236,7 @@ func (h *Holder) Lane(lane string, e Event) {
 	if l == nil {
 		switch e.(type) {
 		case Delivered, Visit, adopted:
-			name, _, _ := strings.Cut(lane, ".")
-			q := h.queue(name)
+			q := h.queueOf(lane)
 			if q == nil {
 				return
 			}

@@ -35,12 +35,3 @@ func (h *Holder) LanePaused(lane string) bool {
 	q := h.queueOf(lane)
 	return q != nil && q.paused[lane]
 }
-
-func (h *Holder) queueOf(lane string) *queue {
-	for i := range len(lane) {
-		if lane[i] == '.' {
-			return h.queue(lane[:i])
-		}
-	}
-	return nil
-}

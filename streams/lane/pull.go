@@ -2,7 +2,6 @@ package lane
 
 import (
 	"math"
-	"strings"
 	"time"
 )
 
@@ -41,8 +40,7 @@ func (q *queue) room(slots int) int {
 
 // Delivered takes a turn that pull op brought; pending is how many more the server has.
 func (h *Holder) Delivered(lane string, t Turn, op Op, pending int) {
-	name, _, _ := strings.Cut(lane, ".")
-	q := h.queue(name)
+	q := h.queueOf(lane)
 	if q == nil {
 		return
 	}

@@ -67,11 +67,6 @@ func watch(stream string) []string {
 	return append(append(list, walk(stream)...), api+"CONSUMER.INFO."+stream+".>")
 }
 
-// Records of finished jobs.
-const prefixHistory = "history"
-
-func historyStream(q subjects.Queue) string { return "HISTORY_" + string(q) }
-
 func lanesStream(q subjects.Queue) string { return "KV_" + q.LanesBucket() }
 
 func publish(prefix string, q subjects.Queue) string { return prefix + "." + string(q) + ".>" }
@@ -108,7 +103,7 @@ func (g *Grant) worker() {
 		g.add(why, walk(claims)...)
 		g.keepAudit(audit)
 		why = "Jobs that were given up, jobs that are done, and jobs for later."
-		g.add(why, publish(subjects.PrefixDead, q), publish(prefixHistory, q), publish(subjects.PrefixSchedule, q), publish(subjects.PrefixJobs, q))
+		g.add(why, publish(subjects.PrefixDead, q), publish(subjects.PrefixHistory, q), publish(subjects.PrefixSchedule, q), publish(subjects.PrefixJobs, q))
 		g.add(why, ask(q.ScheduleStream(), "STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE")...)
 		g.add(why, direct(q.ScheduleStream())...)
 		g.add(why, ask(due, "CONSUMER.INFO", "CONSUMER.MSG.NEXT")...)
@@ -128,7 +123,7 @@ func (g *Grant) viewer() {
 	for _, q := range g.Queues {
 		turns, audit, due := consumers(q)
 		why := fmt.Sprintf("What stands in %s, and how it moves.", q)
-		for _, s := range []string{q.JobsStream(), q.ClaimsStream(), q.TurnsStream(), q.DeadStream(), historyStream(q), q.ScheduleStream()} {
+		for _, s := range []string{q.JobsStream(), q.ClaimsStream(), q.TurnsStream(), q.DeadStream(), q.HistoryStream(), q.ScheduleStream()} {
 			g.add(why, ask(s, "STREAM.INFO", "STREAM.MSG.GET")...)
 			g.add(why, direct(s)...)
 		}
@@ -136,7 +131,7 @@ func (g *Grant) viewer() {
 			g.add(why, api+"CONSUMER.INFO."+c)
 		}
 		why = "Walks with consumers that are gone afterwards."
-		for _, s := range []string{q.JobsStream(), q.ClaimsStream(), q.DeadStream(), historyStream(q)} {
+		for _, s := range []string{q.JobsStream(), q.ClaimsStream(), q.DeadStream(), q.HistoryStream()} {
 			g.add(why, walk(s)...)
 		}
 		g.add("Paused lanes.", watch(lanesStream(q))...)
@@ -157,7 +152,7 @@ func (g *Grant) operator() {
 	g.add("", api+"INFO", api+"STREAM.NAMES", api+"STREAM.LIST")
 	for _, q := range g.Queues {
 		for _, s := range []string{
-			q.JobsStream(), q.TurnsStream(), q.ClaimsStream(), q.DeadStream(), historyStream(q), q.ScheduleStream(), lanesStream(q),
+			q.JobsStream(), q.TurnsStream(), q.ClaimsStream(), q.DeadStream(), q.HistoryStream(), q.ScheduleStream(), lanesStream(q),
 		} {
 			why := s + ": made, changed, read, removed, saved and brought back."
 			g.add(why, ask(s, "STREAM.*", "STREAM.MSG.*")...)
@@ -170,7 +165,7 @@ func (g *Grant) operator() {
 		}
 		g.add("Jobs published, moved and removed; lanes held, paused and given back.",
 			publish(subjects.PrefixJobs, q), publish(subjects.PrefixClaims, q), publish(subjects.PrefixTurns, q),
-			publish(subjects.PrefixDead, q), publish(prefixHistory, q), publish(subjects.PrefixSchedule, q), "$KV."+q.LanesBucket()+".>", results(q))
+			publish(subjects.PrefixDead, q), publish(subjects.PrefixHistory, q), publish(subjects.PrefixSchedule, q), "$KV."+q.LanesBucket()+".>", results(q))
 		g.notAsWorker(q.TurnsStream()+"."+subjects.TurnsConsumer, q.JobsStream()+"."+subjects.AuditConsumer)
 		g.Subscribe.Allow = append(g.Subscribe.Allow, results(q))
 	}
@@ -186,7 +181,7 @@ func (g *Grant) operator() {
 func (g *Grant) operatorOfAll() {
 	g.add("", api+">", "$JS.FC.>", "$JS.SNAPSHOT.>", "$KV.>")
 	for _, prefix := range []string{
-		subjects.PrefixJobs, subjects.PrefixClaims, subjects.PrefixTurns, subjects.PrefixDead, prefixHistory, subjects.PrefixSchedule,
+		subjects.PrefixJobs, subjects.PrefixClaims, subjects.PrefixTurns, subjects.PrefixDead, subjects.PrefixHistory, subjects.PrefixSchedule,
 		PrefixResults,
 	} {
 		g.add("", prefix+".>")
