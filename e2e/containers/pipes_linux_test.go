@@ -34,7 +34,7 @@ func TestScenario23GarbageOnStandardOutput(t *testing.T) {
 	s := newScene(t)
 	noise := `printf 'Loading \000 \377\376 {"fail":%s,"error":"no"}\n{"done":1}\n{"ready":true,"concurrency":99,"version":9}\n' "$run"; head -c 50000 /dev/urandom; echo`
 	s.write("child.sh", framed(noise, noise+`; printf '%s\n' "$body" >> "$RAN"`))
-	s.write("job.sh", "#!/bin/sh\nrun=7\n"+noise+"\ncat >> \"$RAN\"; echo >> \"$RAN\"\n")
+	s.write("job.sh", "#!/bin/sh\nrun=7\n"+noise+"\nbody=$(cat)\nprintf '%s\\n' \"$body\" >> \"$RAN\"\n") // one write: others append too
 	env := map[string]string{"RAN": s.Path("ran")}
 	h := s.Host("a",
 		fleet.Pool{Name: "frames", Kinds: []string{"frames"}, Mode: "pool", Processes: 2, Command: []string{s.Path("child.sh")}, Env: env},
