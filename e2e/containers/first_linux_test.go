@@ -10,29 +10,8 @@ import (
 
 	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/rig"
-	"github.com/seriatim/seriatim/lifecycle/proc"
+	"github.com/seriatim/seriatim/internal/proctest"
 )
-
-// zombies counts the dead below a process that wait to be reaped by it or by one of its children.
-func zombies(t *testing.T, top int) (n int) {
-	t.Helper()
-	parent := map[int]int{}
-	var dead []int
-	if err := proc.Each(func(s proc.Stat) {
-		parent[s.PID] = s.PPID
-		if s.Dead() {
-			dead = append(dead, s.PID)
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for _, pid := range dead {
-		if p := parent[pid]; p == top || parent[p] == top {
-			n++
-		}
-	}
-	return n
-}
 
 // A thousand and more orphans come to process 1, what a shell left before it became workerd, and to the engine, from each of
 // two jobs, whose statuses are not lost between theirs.
@@ -64,7 +43,7 @@ func TestScenario09AsProcess1(t *testing.T) {
 			t.Errorf("a job ended so: %v", line)
 		}
 	}
-	eventually(t, "no zombies are left", func() bool { return zombies(t, first) == 0 })
+	eventually(t, "no zombies are left", func() bool { return proctest.Zombies(t, first) == 0 })
 	if n := len(said(t, h, "signals are swallowed")); n != 0 {
 		t.Error("process 1 was told that it gets no signals")
 	}

@@ -31,7 +31,7 @@ const (
 func TestMain(m *testing.M) {
 	switch os.Getenv(actAs) {
 	case asChild:
-		act()
+		fleet.ServeFrames(act)
 		return
 	case asWorker:
 		os.Exit(work())
@@ -45,29 +45,16 @@ func TestMain(m *testing.M) {
 }
 
 // act is a child with frames, which answers each job with its body as a fail frame.
-func act() {
-	answers := os.NewFile(4, "answers")
-	send := func(b []byte) { _, _ = answers.Write(b) }
-	send(frames.AppendReady(nil, 1))
-	orders := frames.NewReader(os.NewFile(3, "orders"), frames.Limits{})
-	for {
-		o, err := orders.Order()
-		if err != nil || o.Kind == frames.OrderStop {
-			return
-		}
-		if o.Kind != frames.OrderRun {
-			continue
-		}
-		var answer struct {
-			Error     string `json:"error"`
-			Retry     bool   `json:"retry"`
-			RetryInMS int    `json:"retry_in_ms"`
-		}
-		if err := json.Unmarshal(o.Job.Body, &answer); err != nil {
-			panic(err)
-		}
-		send(frames.AppendFail(nil, o.Run, answer.Error, answer.Retry, time.Duration(answer.RetryInMS)*time.Millisecond))
+func act(o frames.Order, send func([]byte)) {
+	var answer struct {
+		Error     string `json:"error"`
+		Retry     bool   `json:"retry"`
+		RetryInMS int    `json:"retry_in_ms"`
 	}
+	if err := json.Unmarshal(o.Job.Body, &answer); err != nil {
+		panic(err)
+	}
+	send(frames.AppendFail(nil, o.Run, answer.Error, answer.Retry, time.Duration(answer.RetryInMS)*time.Millisecond))
 }
 
 // self is this program in another role.

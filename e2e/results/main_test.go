@@ -21,50 +21,37 @@ const actAs = "RESULTS_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(actAs) != "" {
-		act()
+		fleet.ServeFrames(act)
 		return
 	}
 	rig.Main(m)
 }
 
 // act is a child with frames, which does what a job's kind says.
-func act() {
-	answers := os.NewFile(4, "answers")
-	send := func(b []byte) { _, _ = answers.Write(b) }
-	send(frames.AppendReady(nil, 1))
-	orders := frames.NewReader(os.NewFile(3, "orders"), frames.Limits{})
-	for {
-		o, err := orders.Order()
-		if err != nil || o.Kind == frames.OrderStop {
+func act(o frames.Order, send func([]byte)) {
+	fmt.Printf("log of %s, attempt %d\n", o.Job.ID, o.Job.Attempt)
+	switch o.Job.Kind {
+	case "upper":
+		send(frames.AppendDone(nil, o.Run, append([]byte("you said "), o.Job.Body...)))
+	case "bytes":
+		send(frames.AppendDone(nil, o.Run, []byte{0, 0xff, '\n'}))
+	case "progress":
+		for at := range 3 {
+			send(frames.AppendProgress(nil, o.Run, float64(at+1), 3, "step "+strconv.Itoa(at+1)))
+			time.Sleep(150 * time.Millisecond)
+		}
+		send(frames.AppendDone(nil, o.Run, []byte("stepped")))
+	case "flaky":
+		if o.Job.Attempt < 3 {
+			send(frames.AppendFail(nil, o.Run, "not yet", true, 0))
 			return
 		}
-		if o.Kind != frames.OrderRun {
-			continue
-		}
-		fmt.Printf("log of %s, attempt %d\n", o.Job.ID, o.Job.Attempt)
-		switch o.Job.Kind {
-		case "upper":
-			send(frames.AppendDone(nil, o.Run, append([]byte("you said "), o.Job.Body...)))
-		case "bytes":
-			send(frames.AppendDone(nil, o.Run, []byte{0, 0xff, '\n'}))
-		case "progress":
-			for at := range 3 {
-				send(frames.AppendProgress(nil, o.Run, float64(at+1), 3, "step "+strconv.Itoa(at+1)))
-				time.Sleep(150 * time.Millisecond)
-			}
-			send(frames.AppendDone(nil, o.Run, []byte("stepped")))
-		case "flaky":
-			if o.Job.Attempt < 3 {
-				send(frames.AppendFail(nil, o.Run, "not yet", true, 0))
-				continue
-			}
-			send(frames.AppendDone(nil, o.Run, []byte("at last")))
-		case "bad":
-			send(frames.AppendFail(nil, o.Run, "no such file", false, 0))
-		case "hold": // until it is cancelled
-		default:
-			send(frames.AppendDone(nil, o.Run, nil))
-		}
+		send(frames.AppendDone(nil, o.Run, []byte("at last")))
+	case "bad":
+		send(frames.AppendFail(nil, o.Run, "no such file", false, 0))
+	case "hold": // until it is cancelled
+	default:
+		send(frames.AppendDone(nil, o.Run, nil))
 	}
 }
 

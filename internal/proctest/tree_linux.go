@@ -167,3 +167,24 @@ func AwaitDead(t testing.TB, all []Member, since time.Time) time.Duration {
 		}
 	}
 }
+
+// Zombies counts the dead below a process that wait to be reaped by it or by one of its children.
+func Zombies(t testing.TB, top int) (n int) {
+	t.Helper()
+	parent := map[int]int{}
+	var dead []int
+	if err := proc.Each(func(s proc.Stat) {
+		parent[s.PID] = s.PPID
+		if s.Dead() {
+			dead = append(dead, s.PID)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range dead {
+		if p := parent[pid]; p == top || parent[p] == top {
+			n++
+		}
+	}
+	return n
+}

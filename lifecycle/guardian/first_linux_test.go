@@ -68,27 +68,6 @@ func (g *top) init1() (pid int) {
 	return pid
 }
 
-// zombies counts the dead below a process that wait to be reaped by it or by one of its children.
-func zombies(t *testing.T, top int) (n int) {
-	t.Helper()
-	parent := map[int]int{}
-	var dead []int
-	if err := proc.Each(func(s proc.Stat) {
-		parent[s.PID] = s.PPID
-		if s.Dead() {
-			dead = append(dead, s.PID)
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for _, pid := range dead {
-		if p := parent[pid]; p == top || parent[p] == top {
-			n++
-		}
-	}
-	return n
-}
-
 func TestScenario09AsProcess1(t *testing.T) {
 	// 500 orphans come to the guardian, from what a shell left to it, and 500 to the engine, from each of its two jobs.
 	g := begin(t, "orphans", first(t, "sh", "-c", `(n=0; while [ $n -lt 500 ]; do (sleep 0.5 &); n=$((n+1)); done) & exec "SELF"`))
@@ -100,7 +79,7 @@ func TestScenario09AsProcess1(t *testing.T) {
 			t.Errorf("a job ended as %q", said)
 		}
 	}
-	eventually(t, "no zombies are left", func() bool { return zombies(t, top) == 0 })
+	eventually(t, "no zombies are left", func() bool { return proctest.Zombies(t, top) == 0 })
 	if err := syscall.Kill(top, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

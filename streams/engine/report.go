@@ -152,7 +152,8 @@ const progressEvery = 100 * time.Millisecond
 type teller struct {
 	conn *nats.Conn
 	msg  *message
-	last atomic.Int64 // when it was sent, in Unix nanoseconds
+	from time.Time    // when it was made
+	last atomic.Int64 // when progress was sent, in nanoseconds since from; 0 for never
 }
 
 // Progress tells who waits for the job how far it is; of is 0 when nobody knows how far it has to go. Any goroutine, while
@@ -162,8 +163,8 @@ func (j *Job) Progress(at, of float64, note string) {
 	if t == nil {
 		return
 	}
-	now, last := time.Now().UnixNano(), t.last.Load()
-	if now-last < int64(progressEvery) || !t.last.CompareAndSwap(last, now) {
+	now, last := max(1, int64(time.Since(t.from))), t.last.Load()
+	if last != 0 && now-last < int64(progressEvery) || !t.last.CompareAndSwap(last, now) {
 		return
 	}
 	reply := t.msg.reply(j.Seq)
@@ -179,5 +180,5 @@ func (e *Engine) tellerOf(msg *message) *teller {
 	if msg.job.ReplyTo == "" {
 		return nil
 	}
-	return &teller{conn: e.conn, msg: msg}
+	return &teller{conn: e.conn, msg: msg, from: time.Now()}
 }
