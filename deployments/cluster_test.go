@@ -3,12 +3,12 @@ package deployments
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"strconv"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
 )
 
@@ -16,23 +16,14 @@ import (
 func TestClusterConfiguration(t *testing.T) {
 	setPasswords(t)
 	var routes []string
-	var listeners []net.Listener
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		routes = append(routes, fmt.Sprintf("nats://route:%s@%s", passwords["NATS_ROUTE_PASSWORD"], l.Addr()))
+		routes = append(routes, fmt.Sprintf("nats://route:%s@127.0.0.1:%d", passwords["NATS_ROUTE_PASSWORD"], natstest.Port(t)))
 	}
 	list, err := json.Marshal(routes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("NATS_ROUTES", string(list))
-	for _, l := range listeners { // only now, so that no port comes twice
-		_ = l.Close() // it only kept the port
-	}
 	var all []*server.Server
 	for i := range 3 {
 		t.Setenv("SERVER_NAME", fmt.Sprintf("nats-%d", i))
@@ -41,7 +32,7 @@ func TestClusterConfiguration(t *testing.T) {
 			t.Fatalf("server %q, port for routes %d, routes %v", o.ServerName, o.Cluster.Port, o.Routes)
 		}
 		o.Cluster.Host = "127.0.0.1"
-		o.Cluster.Port, _ = strconv.Atoi(o.Routes[i].Port()) // it came from a listener
+		o.Cluster.Port, _ = strconv.Atoi(o.Routes[i].Port()) // of the test
 		all = append(all, startServer(t, o))
 	}
 	eventually(t, "a leader, and all up to date", func() bool {

@@ -2,7 +2,6 @@ package deployments
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/seriatim/seriatim/internal/natstest"
 )
 
 // rehearsal is the shipped service, copied and supervised by Debian's runsv. Only settings are changed.
@@ -79,7 +80,7 @@ shutdown: %s
 log: {format: json}
 pools:
   - {name: jobs, mode: exec, command: [sh, -c, 'cd %s && exec ../job'], concurrency: 2}
-`, freePort(t), shutdown, r.where), 0o644)
+`, natstest.Port(t), shutdown, r.where), 0o644)
 	r.runsv = start(t, exec.Command("runsv", r.dir))
 	t.Cleanup(r.end)
 	eventually(t, "runsv's pipe", func() bool { // sv knows nothing of a service before
@@ -94,16 +95,6 @@ pools:
 		t.Fatalf("start: %v\n%s\n%s", err, out, r.log())
 	}
 	return r, true
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // sv waits for as long as it takes, but not for ever.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -70,7 +69,7 @@ func TestScripts(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
-			vars := map[string]string{"NATS_URL": natstest.Start(t, natstest.MaxPayload(testPayload)).URL(), "FREE_PORT": freePort(t), "BAD_UTF8": "\xff", "LONG": strings.Repeat("x", 257)}
+			vars := map[string]string{"NATS_URL": natstest.Start(t, natstest.MaxPayload(testPayload)).URL(), "FREE_PORT": strconv.Itoa(natstest.Port(t)), "BAD_UTF8": "\xff", "LONG": strings.Repeat("x", 257)}
 			if name == "connection" {
 				locked := natstest.Start(t, natstest.UserPassword("bob", "secret"))
 				vars["LOCKED"], vars["LOCKED_URL"] = "nats://"+locked.Addr(), locked.URL()
@@ -94,15 +93,6 @@ func TestScripts(t *testing.T) {
 			})
 		})
 	}
-}
-
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // fails CODE COMMAND… runs a command that must exit with this code.

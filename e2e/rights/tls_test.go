@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,26 +125,18 @@ func refuses(t *testing.T, cmd *exec.Cmd, says, hint string) {
 func TestTLSBetweenServers(t *testing.T) {
 	dir := t.TempDir()
 	ca := newAuthority(t, dir, "ca")
-	var listeners []net.Listener
-	var routes []string
+	var listens, routes []string
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		routes = append(routes, fmt.Sprintf("%q", "tls://"+l.Addr().String()))
-	}
-	for _, l := range listeners { // only now, so that no port comes twice
-		_ = l.Close() // it only kept the port
+		at := fmt.Sprintf("127.0.0.1:%d", natstest.Port(t))
+		listens, routes = append(listens, at), append(routes, fmt.Sprintf("%q", "tls://"+at))
 	}
 	var all []*server.Server
-	for i, l := range listeners {
+	for i, at := range listens {
 		cert, key := ca.issue(fmt.Sprint("server", i), time.Hour)
 		block := tlsBlock(cert, key, ca.file())
 		file := filepath.Join(dir, fmt.Sprint("server", i, ".conf"))
 		text := fmt.Sprintf("server_name: n%d\nlisten: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%scluster {\n name: c\n listen: %q\n routes: [%s]\n %s}\n",
-			i, filepath.Join(dir, fmt.Sprint("data", i)), block, l.Addr().String(), strings.Join(routes, ", "), block)
+			i, filepath.Join(dir, fmt.Sprint("data", i)), block, at, strings.Join(routes, ", "), block)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

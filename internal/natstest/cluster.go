@@ -3,7 +3,6 @@ package natstest
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ type Way func(from, to int, addr string) string
 // binary must call Main in TestMain.
 func Processes(t testing.TB, n int, way Way, opts ...Option) []*Proc {
 	t.Helper()
-	ports := freePorts(t, n)
+	ports := routePorts(t, n)
 	var all []*Proc
 	for i, port := range ports {
 		p := &Proc{t: t, set: newSettings(t, opts)}
@@ -100,7 +99,7 @@ func (p *Proc) Name() string { return p.set.Name }
 // Cluster starts n servers as one JetStream cluster and waits until it has a leader and every server has caught up.
 func Cluster(t testing.TB, n int, opts ...Option) *Servers {
 	t.Helper()
-	ports := freePorts(t, n)
+	ports := routePorts(t, n)
 	var routes []string
 	for _, p := range ports {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p))
@@ -173,17 +172,12 @@ func (c *Servers) Leader(stream string) *Server {
 	return nil
 }
 
-// freePorts are ports that were free a moment ago: servers of a cluster must know each other's before they start.
-func freePorts(t testing.TB, n int) []int {
+// routePorts are for n servers of a cluster, who must know each other's before they start.
+func routePorts(t testing.TB, n int) []int {
 	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() //nolint:gocritic // all at the end, so that no port comes twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	ports := make([]int, n)
+	for i := range ports {
+		ports[i] = Port(t)
 	}
 	return ports
 }

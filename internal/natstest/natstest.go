@@ -1,6 +1,6 @@
 // Package natstest starts real NATS servers for tests: inside the test's own process (Start), as a process of their own
-// that can be killed (Process), and as a cluster (Cluster). All listen on a free port of 127.0.0.1, keep their data in a
-// folder of the test and come back on the same port and folder after Restart.
+// that can be killed (Process), and as a cluster (Cluster). All listen on a port of 127.0.0.1 that is theirs until
+// the test ends, keep their data in a folder of the test and come back on the same port and folder after Restart.
 //
 // Invariants: a server is gone, and its folder may be removed, when the test that started it ends. A test binary that
 // uses Process calls Main first thing in its TestMain. If a server cannot be started the test fails at once with the
@@ -76,7 +76,7 @@ func Dir(dir string) Option { return func(s *settings) { s.Dir = dir } }
 
 func newSettings(t testing.TB, opts []Option) settings {
 	t.Helper()
-	s := settings{Port: server.RANDOM_PORT, JetStream: true}
+	s := settings{Port: Port(t), JetStream: true}
 	for _, o := range opts {
 		o(&s)
 	}
@@ -140,6 +140,11 @@ func (s settings) run() (*server.Server, error) {
 	o, err := s.options()
 	if err != nil {
 		return nil, fmt.Errorf("configure nats-server: %w", err)
+	}
+	for _, port := range []int{s.Port, s.RoutePort} { // without a log the server says nothing of a port that is taken
+		if err := free(port); err != nil {
+			return nil, fmt.Errorf("start nats-server: %w", err)
+		}
 	}
 	srv, err := server.NewServer(o)
 	if err != nil {

@@ -2,6 +2,8 @@ package natstest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -55,6 +57,49 @@ func count(t *testing.T, js jetstream.JetStream, stream string) uint64 {
 		t.Fatal(err)
 	}
 	return s.CachedInfo().State.Msgs
+}
+
+// A port is its test's alone until that ends, and none that the system gives to somebody else meanwhile.
+func TestPort(t *testing.T) {
+	var last int
+	t.Run("many", func(t *testing.T) {
+		seen := map[int]bool{}
+		for range 300 {
+			last = Port(t)
+			if seen[last] || last >= 32_768 {
+				t.Fatalf("port %d: seen before %v", last, seen[last])
+			}
+			seen[last] = true
+			if err := free(last); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	mark, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: last})
+	if err != nil {
+		t.Fatalf("port %d is not given back: %v", last, err)
+	}
+	_ = mark.Close()
+}
+
+// A server whose port somebody else has says so at once.
+func TestPortIsTaken(t *testing.T) {
+	for _, which := range []string{"clients", "routes"} {
+		set := newSettings(t, nil)
+		set.Name, set.RoutePort = "n1", Port(t)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", map[string]int{"clients": set.Port, "routes": set.RoutePort}[which]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv, err := set.run()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("the port for %s is taken: %v", which, err)
+		}
+		if srv != nil {
+			srv.Shutdown()
+		}
+		_ = l.Close()
+	}
 }
 
 func TestRestartKeepsPortAndData(t *testing.T) {
