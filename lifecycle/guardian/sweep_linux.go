@@ -50,10 +50,15 @@ func parseInstance(text string) (i instance, err error) {
 	return i, errors.Join(errs[:]...)
 }
 
-// gone reports whether this is an instance of the own pid namespace whose guardian does not live any more. In another
-// namespace its pid would mean somebody else.
+// gone reports whether this is an instance of the own pid namespace whose guardian does not live any more, whether or not
+// its parent has noticed: there are containers whose first process never reaps. In another namespace its pid would mean
+// somebody else.
 func (i instance) gone(own instance) bool {
-	return i.namespace == own.namespace && i != own && !proc.Is(i.pid, i.start)
+	if i.namespace != own.namespace || i == own {
+		return false
+	}
+	s, err := proc.Read(i.pid)
+	return err != nil || s.Dead() || s.Start != i.start
 }
 
 // sweepRounds bounds a sweep: what spawns faster than it is killed here is left to its own engine.
@@ -173,7 +178,7 @@ func badgeGone(badge uint64, own instance) bool {
 		return false
 	}
 	s, err := proc.Read(int(badge >> 40))
-	return err != nil || s.Start&(1<<28-1) != badge>>12&(1<<28-1)
+	return err != nil || s.Dead() || s.Start&(1<<28-1) != badge>>12&(1<<28-1)
 }
 
 // ancestors are a process and those above it.

@@ -2,6 +2,7 @@ package guardian
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -27,6 +28,19 @@ func TestInstances(t *testing.T) {
 		if living.gone(own) || badgeGone(living.badge(), own) {
 			t.Error("a living process is gone")
 		}
+	}
+	zombie := exec.Command("true")
+	if err := zombie.Start(); err != nil {
+		t.Fatal(err)
+	}
+	unreaped := instance{own.namespace, zombie.Process.Pid, startOf(zombie.Process.Pid)}
+	for end := time.Now().Add(time.Minute); !unreaped.gone(own) || !badgeGone(unreaped.badge(), own); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a dead process that nobody reaps counts as a living one")
+		}
+	}
+	if err := zombie.Wait(); err != nil {
+		t.Error(err)
 	}
 	foreign := instance{own.namespace + 1, own.pid, own.start + 1}
 	if foreign.gone(own) || badgeGone(foreign.badge(), own) {
