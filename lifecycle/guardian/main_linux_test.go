@@ -110,14 +110,16 @@ func actAsEngine(link *guardian.Link) {
 	if err := pool.Start(context.Background()); err != nil {
 		panic(err)
 	}
+	link.Note(guardian.Held{Session: fmt.Sprint("session-", life), Lanes: []guardian.HeldLane{{Lane: "ci.build.1", Fence: 7}}})
 	var groups sync.Map
+	var jobs sync.WaitGroup
 	if word != "idle" {
 		for i := range 2 {
-			go func() {
+			jobs.Go(func() {
 				r := pool.Run(context.Background(), lifecycle.Job{Started: func(pid int) { groups.Store(i, pid) }})
 				groups.Delete(i)
 				say("job %d %s %v %s", i, r.Cause, r.GroupEmpty, r.Err)
-			}()
+			})
 		}
 	}
 	if word == "threads" {
@@ -128,7 +130,6 @@ func actAsEngine(link *guardian.Link) {
 		all.Wait()
 		say("threads ended")
 	}
-	link.Note(guardian.Held{Session: fmt.Sprint("session-", life), Lanes: []guardian.HeldLane{{Lane: "ci.build.1", Fence: 7}}})
 	session := watchOf(word)
 	for {
 		d := guardian.Deadlines{Session: session()}
@@ -148,6 +149,7 @@ func actAsEngine(link *guardian.Link) {
 				now, kill := context.WithCancelCause(context.Background())
 				kill(lifecycle.ErrKillNow)
 				pool.Stop(now)
+				jobs.Wait() // until they have said how they ended
 				link.Watch(guardian.Deadlines{})
 				orphans.Stop()
 				leave(0)
@@ -189,12 +191,13 @@ func watchOf(word string) func() time.Duration {
 	switch word {
 	case "short": // it is never moved on
 		return func() time.Duration { return begun + 300*time.Millisecond }
-	case "idle": // however busy the host is: what it is to show has nothing to do with sessions
-		return func() time.Duration { return clock.Boot() + time.Minute }
+	case "brief": // to be stopped past its end
+		return func() time.Duration { return clock.Boot() + 3*time.Second }
 	case "nosession":
 		return func() time.Duration { return 0 }
 	}
-	return func() time.Duration { return clock.Boot() + 2*time.Second }
+	// However busy the host is: what the others are to show has nothing to do with sessions.
+	return func() time.Duration { return clock.Boot() + time.Minute }
 }
 
 // top is a guardian under test.
@@ -206,6 +209,7 @@ type top struct {
 
 	mu    sync.Mutex
 	lines []string
+	read  chan struct{} // closed when nobody can say anything any more
 	done  chan struct{}
 	err   error
 }
@@ -230,7 +234,7 @@ func beginIn(t *testing.T, words, dir string, settings ...setting) *top {
 	for _, s := range settings {
 		s(cmd)
 	}
-	g := &top{t: t, cmd: cmd, dir: dir, done: make(chan struct{})}
+	g := &top{t: t, cmd: cmd, dir: dir, read: make(chan struct{}), done: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -241,9 +245,8 @@ func beginIn(t *testing.T, words, dir string, settings ...setting) *top {
 	}
 	g.pid = cmd.Process.Pid
 	_ = w.Close()
-	read := make(chan struct{})
 	go func() { // ends when the last holder of the pipe is dead, or with the test
-		defer close(read)
+		defer close(g.read)
 		buf, rest := make([]byte, 4096), ""
 		for {
 			n, err := r.Read(buf)
@@ -276,7 +279,7 @@ func beginIn(t *testing.T, words, dir string, settings ...setting) *top {
 			}
 		}
 		_ = r.SetReadDeadline(time.Now().Add(5 * time.Second))
-		<-read
+		<-g.read
 		_ = r.Close()
 		if t.Failed() {
 			t.Log(strings.Join(g.said(), "\n"))
@@ -334,16 +337,20 @@ func (g *top) engine(life int) int {
 	return pid
 }
 
-// status waits for the guardian's end.
+// status waits for the guardian's end, and for the last of what it and its engines have said.
 func (g *top) status() int {
 	g.t.Helper()
 	select {
 	case <-g.done:
-		return g.cmd.ProcessState.ExitCode()
 	case <-time.After(plenty):
 		g.t.Fatal("the guardian does not end")
-		return 0
 	}
+	select {
+	case <-g.read:
+	case <-time.After(plenty):
+		g.t.Fatal("the guardian has ended, and somebody still has its standard output")
+	}
+	return g.cmd.ProcessState.ExitCode()
 }
 
 func (g *top) signal(s syscall.Signal) {

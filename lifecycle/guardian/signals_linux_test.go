@@ -125,7 +125,7 @@ func TestTermBetweenTwoEngines(t *testing.T) {
 func TestScenario17AStoppedEngineIsFenced(t *testing.T) {
 	users(t, func(t *testing.T, begin func(string) *top) {
 		for range rounds(t) {
-			g := begin("trees idle")
+			g := begin("brief idle")
 			engine := g.engine(1)
 			all := proctest.Await(t, g.dir, 2)
 			if err := syscall.Kill(engine, syscall.SIGSTOP); err != nil {
@@ -133,10 +133,10 @@ func TestScenario17AStoppedEngineIsFenced(t *testing.T) {
 			}
 			since := time.Now()
 			took := proctest.AwaitDead(t, all, since)
-			if took < 2*time.Second {
+			if took < 2*time.Second { // on a busy host its last word may be a second old when it is stopped
 				t.Errorf("killed after %v, before the session's end", took)
 			}
-			t.Logf("the session's end is 2 s after its last word: all dead after %v", took)
+			t.Logf("the session's end is 3 s after its last word: all dead after %v", took)
 			if said := g.hears("engine 2 begins", 1); !strings.HasSuffix(said, "true fenced 1 session-1") {
 				t.Errorf("the next engine was told %q", said)
 			}
@@ -187,11 +187,11 @@ func TestWithoutASessionNothingRuns(t *testing.T) {
 
 // What the engine said while its guardian was stopped counts, not what it had said before.
 func TestAStoppedGuardianFencesNobody(t *testing.T) {
-	g := begin(t, "trees")
+	g := begin(t, "brief")
 	g.engine(1)
 	all := proctest.Await(t, g.dir, 2)
 	g.signal(syscall.SIGSTOP)
-	time.Sleep(4 * time.Second) // past the session's end as it was told last
+	time.Sleep(5 * time.Second) // past the session's end as it was told last
 	g.signal(syscall.SIGCONT)
 	time.Sleep(2 * time.Second)
 	g.signal(syscall.SIGHUP)
