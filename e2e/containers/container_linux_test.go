@@ -56,14 +56,18 @@ func (c *container) init1() int {
 	return childOf(c.s.t, c.Proc.PID(), func(int) bool { return true })
 }
 
-// stop does what a container runtime does. It returns the exit code, -1 after KILL, and how long it took.
-func (c *container) stop(grace time.Duration) (code int, took time.Duration) {
+// stop does what a container runtime does. Between TERM and KILL the test may do something. It returns the exit code, -1
+// after KILL, and how long it took.
+func (c *container) stop(grace time.Duration, meanwhile ...func()) (code int, took time.Duration) {
 	c.s.t.Helper()
 	c.Dying()
 	first := c.init1()
 	begun := time.Now()
 	if err := syscall.Kill(first, syscall.SIGTERM); err != nil {
 		c.s.t.Fatal(err)
+	}
+	for _, do := range meanwhile {
+		do()
 	}
 	killed := false
 	select {

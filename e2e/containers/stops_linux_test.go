@@ -12,50 +12,60 @@ import (
 )
 
 // Containers in exec form that are stopped as Kubernetes does it, as docker does it, and with a preStop that is not waited
-// for: nothing is lost or counted, and everybody sees what they go through.
+// for: nothing is lost or counted, and everybody sees what they go through. The jobs come in waves, one of each entity, and
+// a wave ends when the test says so: when everybody has seen what there is to see.
 func TestContainerStopInExecForm(t *testing.T) {
 	t.Parallel()
+	const entities, waves = 8, 4
 	s := newScene(t, "--lease", "6s")
 	seen := s.follow()
-	a, b, c, d := s.container("a", execForm, 8), s.container("b", execForm, 8), s.container("c", execForm, 8), s.container("d", execForm, 8)
-	a.Start()
+	a, b, c, d := s.container("a", execForm, entities), s.container("b", execForm, entities), s.container("c", execForm, entities), s.container("d", execForm, entities)
 	var list []rig.Job
-	for i := range 32 { // longer than a second: so often at most a record is rewritten for what has changed
-		list = append(list, rig.Job{Entity: fmt.Sprintf("e.%d", i%8), MS: 1500 + 10*i})
+	file := func(wave int) string { return fmt.Sprint("wave.", wave) }
+	for i := range entities * waves {
+		list = append(list, rig.Job{Entity: fmt.Sprintf("e.%d", i%entities), Until: s.Path(file(1 + i/entities))})
 	}
-	list = append(list, rig.Job{Entity: "e.7", Until: s.Path("end")})
+	a.Start()
 	s.Import(list...)
-	ended := func(c *container, began string) {
+	ended := func(c *container, how string, meanwhile ...func()) {
 		t.Helper()
-		code, took := c.stop(grace)
+		code, took := c.stop(grace, meanwhile...)
 		if code != 0 {
 			t.Errorf("%s ended with %d", c.Name, code)
 		}
-		t.Logf("%s, %s, ended %v after TERM", c.Name, began, took.Round(time.Millisecond))
+		t.Logf("%s, %s, ended %v after TERM", c.Name, how, took.Round(time.Millisecond))
 	}
-	s.startsOn("a", 8, 0)
-	b.Start()
-	s.startsOn("a", 9, 0) // the second wave begins
+	s.startsOn("a", entities, 0)
 	a.inside("quiet")
 	seen.await(t, "a.1", streams.StateQuiet)
-	ended(a, "quiet with jobs of two seconds")
+	b.Start()
+	ended(a, "quiet with jobs", func() {
+		seen.await(t, "a.1", streams.StateStopping)
+		s.write(file(1), "")
+	})
 	seen.of(t, "a.1", streams.StateRunning, streams.StateQuiet, streams.StateStopping, streams.StateStopped)
 
-	s.startsOn("b", 1, 0)
+	s.startsOn("b", entities, 0)
 	c.Start()
+	b.inside("quiet")
+	seen.await(t, "b.1", streams.StateQuiet)
+	s.write(file(2), "")
 	if out := b.inside("quiet", "--wait="+grace.String()); !strings.Contains(out, "is idle") { // it counts against the grace
 		t.Errorf("the preStop said %q", out)
 	}
 	ended(b, "idle after its preStop")
 	seen.await(t, "b.1", streams.StateQuiet, streams.StateStopped) // it may stop too soon for more
 
-	s.startsOn("c", 1, 0)
+	s.startsOn("c", entities, 0)
 	d.Start()
-	ended(c, "with jobs of two seconds")
+	ended(c, "with jobs", func() {
+		seen.await(t, "c.1", streams.StateStopping)
+		s.write(file(3), "")
+	})
 	seen.of(t, "c.1", streams.StateRunning, streams.StateStopping, streams.StateStopped)
 
-	s.AwaitFinished(len(list)-1, rig.Bound)
-	s.write("end", "")
+	s.startsOn("d", entities, 0)
+	s.write(file(4), "")
 	s.AwaitFinished(len(list), rig.Bound)
 	s.AwaitEmpty(rig.Bound)
 	ended(d, "idle")
