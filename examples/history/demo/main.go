@@ -82,6 +82,8 @@ func run(args []string) int {
 	o.out = &output{to: os.Stdout, gone: cancel}
 	fine, err := replay(ctx, o)
 	switch {
+	case errors.Is(err, errLeftBehind):
+		return tell(err, exitDamage)
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "\nstopped, and cleaned up")
 		return exitStopped

@@ -290,6 +290,9 @@ func (d *demo) verdict(fine bool, took time.Duration) string {
 	return "\nThis must not happen. Please report it, with what --keep keeps."
 }
 
+// errLeftBehind: the demo ends, but not without a trace.
+var errLeftBehind = errors.New("something is left behind")
+
 // cleanUp ends what still runs and removes the folder.
 func (d *demo) cleanUp() error {
 	var errs []error
@@ -299,7 +302,7 @@ func (d *demo) cleanUp() error {
 	if d.server != nil {
 		d.server.Kill()
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		left := fleet.Leftovers(d.dir)
 		if len(left) == 0 {
 			break
@@ -315,9 +318,12 @@ func (d *demo) cleanUp() error {
 	if d.keep {
 		d.screen.say("kept: %s", d.dir)
 	} else if err := os.RemoveAll(d.dir); err != nil {
-		errs = append(errs, problem.New("clean up", err, ""))
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return problem.New("clean up", fmt.Errorf("%w: %w", errLeftBehind, errors.Join(errs...)), "look into "+d.dir+" and remove it")
 }
 
 func sleep(ctx context.Context, t time.Duration) error {
