@@ -10,3 +10,6 @@ import (
 func DeadOf(q subjects.Queue, m *nats.Msg) DeadInfo {
 	return deadInfo(q, Message{Subject: m.Subject, Header: m.Header, Data: m.Data})
 }
+
+// RestoreStream is the protocol alone.
+var RestoreStream = restoreStream

@@ -92,13 +92,25 @@ func restoreStream(ctx context.Context, nc *nats.Conn, s Snapshot, r io.Reader) 
 	if begun.Error != nil {
 		return begun.Error
 	}
+	deaf := time.Now().Add(snapshotSilence)
 	send := func(data []byte, bound time.Duration) error {
 		ctx, cancel := context.WithTimeout(ctx, bound)
 		defer cancel()
 		m, err := nc.RequestWithContext(ctx, begun.Deliver, data)
+		for errors.Is(err, nats.ErrNoResponders) && time.Now().Before(deaf) {
+			// In a cluster the answer above may be here before the word that somebody listens there. Nobody has the chunk.
+			if err := Pause(ctx, 20*time.Millisecond); err != nil {
+				return err
+			}
+			m, err = nc.RequestWithContext(ctx, begun.Deliver, data)
+		}
+		if errors.Is(err, nats.ErrNoResponders) {
+			return fmt.Errorf("the server that was to take the stream does not listen: %w", nats.ErrTimeout)
+		}
 		if err != nil || len(m.Data) == 0 {
 			return err
 		}
+		deaf = time.Time{}
 		var answer struct {
 			Error *jetstream.APIError `json:"error"`
 		}
