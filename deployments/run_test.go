@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	proctable "github.com/seriatim/seriatim/lifecycle/proc"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
 )
@@ -112,8 +113,14 @@ func onlyChild(t *testing.T, pid int) (child int) {
 	return child
 }
 
-// gone says that no process has the pid any more.
-func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+// gone says that nothing of a process runs any more, whether or not the first process of this container reaps orphans.
+func gone(pid int) bool {
+	s, err := proctable.Read(pid)
+	if errors.Is(err, proctable.ErrUnsupported) {
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	return err != nil || s.Dead()
+}
 
 // withQueue is the shipped server with the queue `ci`, made by the image's own coordinator.
 func withQueue(t *testing.T) *server.Server {

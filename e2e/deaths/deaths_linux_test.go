@@ -9,6 +9,7 @@ import (
 	"github.com/seriatim/seriatim/e2e/record"
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/internal/proctest"
+	"github.com/seriatim/seriatim/lifecycle/proc"
 )
 
 const atOnce = 3 // jobs
@@ -38,9 +39,7 @@ func byTurns(t *testing.T, deadly func(h *rig.Host) error) {
 		again = append(again, time.Duration(starts[atOnce-1].T-at))
 		s.Fault(record.Kill{At: at, Until: record.Now(), Worker: h.Name})
 		<-h.Proc.Done()
-		if err := syscall.Kill(engine, 0); err == nil {
-			awaitGone(t, engine)
-		}
+		awaitGone(t, engine)
 	}
 	report(t, "from the kill until all processes of its jobs are dead", died)
 	report(t, "from the kill until its jobs run on the other worker", again)
@@ -52,13 +51,19 @@ func byTurns(t *testing.T, deadly func(h *rig.Host) error) {
 	}
 }
 
+// awaitGone waits until a process is dead, whether or not the first process of this container reaps orphans.
 func awaitGone(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(rig.Bound); syscall.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(rig.Bound); !gone(pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("process %d does not end", pid)
 		}
 	}
+}
+
+func gone(pid int) bool {
+	s, err := proc.Read(pid)
+	return err != nil || s.Dead()
 }
 
 func TestScenario01KillTheTop(t *testing.T) {

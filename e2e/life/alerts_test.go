@@ -66,10 +66,10 @@ func TestAlertsWithoutNATS(t *testing.T) {
 	if text := s.read("alerts"); !strings.HasPrefix(text, "nats_lost\n{") || strings.Contains(text, "nats_back") {
 		t.Errorf("the script got %s", text)
 	}
-	_, metrics := w.get("/metrics")
-	if !strings.Contains(metrics, `seriatim_alerts_total{outcome="sent"} 4`) || !strings.Contains(metrics, `seriatim_alerts_total{outcome="held_back"} 2`) {
-		t.Errorf("metrics:\n%s", metrics)
-	}
+	s.eventually("they are counted", func() bool { // a moment after they have arrived
+		_, metrics := w.get("/metrics")
+		return strings.Contains(metrics, `seriatim_alerts_total{outcome="sent"} 4`) && strings.Contains(metrics, `seriatim_alerts_total{outcome="held_back"} 2`)
+	})
 	w.signal(syscall.SIGTERM)
 	w.stops(10 * time.Second)
 }

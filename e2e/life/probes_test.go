@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/lifecycle"
 )
 
@@ -101,12 +102,12 @@ func TestLivezMaxOutage(t *testing.T) {
 
 func TestBusyPort(t *testing.T) {
 	s := newSite(t)
-	other, err := net.Listen("tcp", "127.0.0.1:0")
+	addr := fmt.Sprintf("127.0.0.1:%d", natstest.Port(t)) // nobody else gets it when it is free for a moment
+	other, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	addr := other.Addr().String()
 	w := s.begin("http: " + addr + "\n")
 	if line := w.logs("the address for probes is busy; it is tried again"); !strings.Contains(line["error"].(string), addr) {
 		t.Errorf("%v", line)
@@ -130,9 +131,12 @@ func TestBusyPort(t *testing.T) {
 // The usual port is not insisted on: a second workerd on a host runs without it.
 func TestBusyPortThatNobodyAskedFor(t *testing.T) {
 	s := newSite(t)
-	other, err := net.Listen("tcp", "127.0.0.1:7433")
-	if err == nil { // else somebody has it already
-		defer other.Close()
+	// Whoever else has it, such as a test beside this one, may leave it just when workerd looks.
+	for end := time.Now().Add(plenty / 2); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if other, err := net.Listen("tcp", "127.0.0.1:7433"); err == nil {
+			t.Cleanup(func() { other.Close() })
+			break
+		}
 	}
 	w := s.begin("http:\n") // nothing is said
 	w.logs("the usual address for probes cannot be had; this workerd goes on without it, until it is free")

@@ -44,7 +44,7 @@ func TestScenario14_Quiet(t *testing.T) {
 		t.Errorf("%d jobs were started while it was quiet", n-1)
 	}
 	w.signal(syscall.SIGTERM)
-	w.stops(5 * time.Second)
+	w.stops(20 * time.Second) // less than its timeout: it waits for nothing
 	if s.worker(w).State != streams.StateStopped {
 		t.Errorf("it is called %s", s.worker(w).State)
 	}

@@ -1,11 +1,14 @@
 package life
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seriatim/seriatim/workerd/probes"
 )
 
 func TestHUPReplacesChildrenOneByOne(t *testing.T) {
@@ -22,7 +25,10 @@ func TestHUPReplacesChildrenOneByOne(t *testing.T) {
 				least <- n
 				return
 			case <-time.After(20 * time.Millisecond):
-				n = min(n, w.report().Slots)
+				var r probes.Report
+				if _, body := w.get("/statusz"); json.Unmarshal([]byte(body), &r) == nil {
+					n = min(n, r.Slots)
+				}
 			}
 		}
 	}()

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seriatim/seriatim/lifecycle/proc"
 )
 
 func TestScenario11_TermWithAJobOfASecond(t *testing.T) {
@@ -39,7 +41,7 @@ func TestScenario12_TermWithAJobThatIgnoresIt(t *testing.T) {
 	second := s.start("")
 	w.signal(syscall.SIGTERM)
 	w.stops(8 * time.Second)
-	if syscall.Kill(pid, 0) == nil {
+	if p, err := proc.Read(pid); err == nil && !p.Dead() {
 		t.Error("the job still runs")
 	}
 	s.recorded("end build.1")
@@ -101,7 +103,7 @@ func TestScenario15_SecondTermAtOnce(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	w.signal(syscall.SIGTERM)
-	w.stops(5 * time.Second)
+	w.stops(20 * time.Second)
 	// It was handed back, not left to the lease.
 	s.write("job.sh", strings.Replace(jobScript, "deaf)", "no)", 1))
 	second := s.start("")
@@ -121,7 +123,7 @@ func TestScenario16_StoppedChildDiesInBudget(t *testing.T) {
 	}
 	w.signal(syscall.SIGTERM)
 	w.stops(8 * time.Second)
-	if syscall.Kill(pid, 0) == nil {
+	if p, err := proc.Read(pid); err == nil && !p.Dead() {
 		t.Error("the job still lives")
 	}
 }
