@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/pflag"
 
+	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/workerd/config"
 )
@@ -133,7 +136,21 @@ func (a *App) with(ctx context.Context, do func(ctx context.Context, s *session)
 	if err != nil {
 		return err
 	}
-	return do(ctx, &session{nc: nc, js: js, timeout: timeout})
+	return refused(nc, do(ctx, &session{nc: nc, js: js, timeout: timeout}))
+}
+
+// refused says why a request was not answered when the reason is that this user has no right to it: the server tells that
+// beside the request.
+func refused(nc *nats.Conn, err error) error {
+	last := nc.LastError()
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) || !errors.Is(last, nats.ErrPermissionViolation) {
+		return err
+	}
+	op := "ask the server"
+	if p := (*problem.Error)(nil); errors.As(err, &p) {
+		op = p.Op
+	}
+	return problem.New(op, fmt.Errorf("%w: %w", streams.ErrNoRight, last), "what each role may do is printed by: coordinator auth show all --queue QUEUE")
 }
 
 // once is with for commands that are one request or a few: all of them have the timeout together.

@@ -2,6 +2,8 @@ package rights
 
 import (
 	"encoding/json"
+	"os"
+	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -131,6 +133,32 @@ func TestAttempts(t *testing.T) {
 				}
 				nc.Close()
 			}
+		})
+	}
+}
+
+// Who asks for what its role may not do is told so by the command, and not only that nobody answered.
+func TestCommandsSayWhatIsRefused(t *testing.T) {
+	s := natstest.Start(t, natstest.Config(printed(t, "all", "--queue", "ci")))
+	if _, err := coordinator(t, s, user(operator)).Run(within(t), "queue", "add", "ci"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		role rights.Role
+		what string
+		args []string
+	}{
+		{publisher, "$JS.API.", []string{"queue", "info", "ci"}},
+		{publisher, "jobs.mail.to.1", []string{"job", "publish", "mail", "to.1"}},
+		{viewer, "jobs.ci.build.1", []string{"job", "publish", "ci", "build.1"}},
+		{operator, "$JS.API.STREAM.INFO.JOBS_mail", []string{"queue", "info", "mail"}},
+	} {
+		t.Run(string(c.role)+" "+c.what, func(t *testing.T) {
+			t.Parallel() // each waits for an answer that does not come
+			at := coordinator(t, s, user(c.role))
+			cmd := exec.CommandContext(within(t), at.Binary, c.args...)
+			cmd.Env = append(os.Environ(), "NATS_URL="+at.URL, "NATS_CONTEXT=", "NATS_TIMEOUT=10s")
+			refuses(t, cmd, c.what, "hint: what each role may do is printed by: coordinator auth show")
 		})
 	}
 }
