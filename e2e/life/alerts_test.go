@@ -74,6 +74,22 @@ func TestAlertsWithoutNATS(t *testing.T) {
 	w.stops(10 * time.Second)
 }
 
+// Places that are named anew while NATS is away are told that it is, and when it is back.
+func TestAlertsThatChangeDuringAnOutage(t *testing.T) {
+	s := newSite(t)
+	a := &told{}
+	w := s.start("")
+	s.server.Stop()
+	w.logs("the NATS connection is lost; jobs go on until the session is over")
+	s.write("w1.yaml", s.config(fmt.Sprintf("alerts: [{webhook: %q}]\n", s.hook(a.add))))
+	w.signal(syscall.SIGHUP)
+	s.eventually("the loss is told", func() bool { return len(a.of("nats_lost")) == 1 })
+	s.server.Restart()
+	s.eventually("the return is told", func() bool { return len(a.of("nats_back")) == 1 })
+	w.signal(syscall.SIGTERM)
+	w.stops(10 * time.Second)
+}
+
 func TestAlertOfAMemoryKill(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Log("memory is not guarded here")

@@ -119,13 +119,17 @@ func (d *daemon) natsLost(why string) {
 	if al == nil {
 		return
 	}
-	since := time.Now()
+	n, _ := d.health.connection()
+	since := n.Since
 	al.mu.Lock()
 	defer al.mu.Unlock()
 	if al.outage != nil {
 		al.outage.Stop()
 	}
-	al.outage = time.AfterFunc(outageGrace, func() {
+	al.outage = time.AfterFunc(outageGrace-time.Since(since), func() {
+		if n, _ := d.health.connection(); n.Connected {
+			return // it came back just now
+		}
 		d.raise(alerts.Alert{
 			Event: config.AlertNATSLost, Level: "error", Text: "the NATS server cannot be reached; no jobs are taken, and those that run end with the session",
 			Detail: map[string]string{"error": why, "since": since.UTC().Format(time.RFC3339)},

@@ -102,6 +102,9 @@ func (d *daemon) apply(ctx context.Context, old, cfg *config.Config) (changed []
 			return nil, err
 		}
 		go d.alarm.Swap(next).stop() // bounded
+		if n, _ := d.health.connection(); !n.Connected {
+			d.natsLost("it was lost before the configuration was read anew") // the former places were told, not these
+		}
 	}
 	list := make([]lifecycle.Member, len(plan.next))
 	for i, m := range plan.next {
