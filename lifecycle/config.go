@@ -174,8 +174,14 @@ func (c *Config) fill() {
 func (c *Config) program() (string, error) {
 	path, err := exec.LookPath(c.Command[0])
 	if err != nil {
-		return "", problem.New(fmt.Sprintf("start pool %q", c.Name), err,
-			"give command a path, or install the program where PATH finds it")
+		hint := "give command a path, or install the program where PATH finds it"
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			hint = startHint(err)
+		case errors.Is(err, syscall.EISDIR):
+			hint = "the command has to be a program, and this is a folder"
+		}
+		return "", problem.New(fmt.Sprintf("start pool %q", c.Name), err, hint)
 	}
 	return path, nil
 }

@@ -50,7 +50,8 @@ func TestCommandThatDoesNotExist(t *testing.T) {
 	if err := chmod(s, "plain"); err != nil {
 		t.Fatal(err)
 	}
-	s.workerd("--queue", "ci", "--", "./plain").must(2, `\./plain.*permission denied`)
+	s.workerd("--queue", "ci", "--", "./plain").must(2, `\./plain.*permission denied`, `^hint: make the program executable: chmod \+x`)
+	s.workerd("--queue", "ci", "--", "./.").must(2, `"\./\.": is a directory`, `^hint: .*this is a folder`)
 	s.await(1, 0)
 }
 

@@ -39,8 +39,12 @@ func Folders(configured string) []string {
 func search(configured string) []string {
 	list := Folders(configured)
 	if configured == "" && os.Getenv(RunDirVariable) == "" {
-		units, _ := filepath.Glob("/run/seriatim/*") // the pattern is well formed
-		list = append(list, units...)
+		units, _ := os.ReadDir("/run/seriatim") // what cannot be read has none
+		for _, unit := range units {
+			if unit.IsDir() {
+				list = append(list, filepath.Join("/run/seriatim", unit.Name()))
+			}
+		}
 	}
 	return list
 }
