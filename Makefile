@@ -43,7 +43,7 @@ endif
 TESTS_AT_ONCE ?= 4
 
 test: ## run the tests; needs Go and make only
-	$(GO) test -p $(TESTS_AT_ONCE) ./...
+	$(GO) test -p $(TESTS_AT_ONCE) -timeout 30m ./...
 
 # The parts of check stand in the order in which they fail soonest. The end-to-end tests are among those of `test`, in a
 # few rounds; FULL=1 adds them in the size that their names promise, which alone takes several minutes.
@@ -66,8 +66,8 @@ check-staticcheck:
 # What drives binaries builds them itself, and with the race detector when it runs with it: of those tests the ones in
 # which most happens at once.
 check-race:
-	CGO_ENABLED=1 go test -p $(TESTS_AT_ONCE) -race $$(go list ./... | grep -v -e /e2e -e /bench$$ -e /deployments$$) ./e2e/record ./e2e/fleet
-	CGO_ENABLED=1 go test -race -run 'TestHistory|TestHandOver' ./e2e
+	CGO_ENABLED=1 go test -p $(TESTS_AT_ONCE) -race -timeout 30m $$(go list ./... | grep -v -e /e2e -e /bench$$ -e /deployments$$) ./e2e/record ./e2e/fleet
+	CGO_ENABLED=1 go test -race -timeout 30m -run 'TestHistory|TestHandOver' ./e2e
 
 # Workers that were built without a rule, for real. `test` has one under chaos; the others are behind FULL=1 and in the
 # simulator.
