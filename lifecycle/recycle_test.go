@@ -106,13 +106,13 @@ func TestAChildIsRecycledAfterSoManyJobsWithoutLosingASlot(t *testing.T) {
 func TestARecycledChildFinishesItsJobs(t *testing.T) {
 	cfg := children(t, "good")
 	cfg.KillAfter = plenty
-	cfg.Recycle = lifecycle.Recycle{MaxAge: 300 * time.Millisecond}
+	cfg.Recycle = lifecycle.Recycle{MaxAge: 2 * time.Second} // until then it has to have its job
 	h := start(t, cfg)
 	file := filepath.Join(t.TempDir(), "go")
 	pid := string(h.run("pid", "").Body)
 	long := h.begin(t.Context(), lifecycle.Job{Kind: "wait for file", Body: []byte(file)})
 	h.started()
-	if e := h.event(lifecycle.EventReplacing); strconv.Itoa(e.PID) != pid || !strings.Contains(e.Err.Error(), "300ms") {
+	if e := h.event(lifecycle.EventReplacing); strconv.Itoa(e.PID) != pid || !strings.Contains(e.Err.Error(), "2s") {
 		t.Errorf("told as %+v", e)
 	}
 	h.event(lifecycle.EventReady)

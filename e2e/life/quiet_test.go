@@ -121,7 +121,7 @@ func TestCommands(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) != 1 || list[0].PID != w.PID() || list[0].Jobs[0].Fence == 0 {
 		t.Errorf("%d %v %s", code, err, out)
 	}
-	if out, said, code := s.call("quiet", "--wait=500ms"); code != 1 || out != "" || !strings.Contains(said, "1 jobs run: build.1") {
+	if out, said, code := s.call("quiet", "--wait=3s"); code != 1 || out != "" || !strings.Contains(said, "1 jobs run: build.1") {
 		t.Errorf("%d %q %q", code, out, said)
 	}
 	go func() {

@@ -28,12 +28,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type source struct {
 	mu sync.Mutex
 	r  probes.Report
+	n  int // how often it was asked
 }
 
 func (s *source) Report() probes.Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.n++
 	return s.r
+}
+
+func (s *source) answers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
 }
 func (s *source) NotLive() []string  { return nil }
 func (s *source) NotReady() []string { return nil }
@@ -206,7 +214,7 @@ func TestQuietWaitsUntilIdle(t *testing.T) {
 	src.set(func(r *probes.Report) {
 		r.Busy, r.Jobs = 1, []streams.JobRecord{{Entity: "build.1", Kind: "a", Since: time.Now()}}
 	})
-	out, err := call(dir, "quiet", "--wait=200ms")
+	out, err := call(dir, "quiet", "--wait=1s")
 	if !errors.Is(err, context.DeadlineExceeded) || out != "" {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -215,8 +223,11 @@ func TestQuietWaitsUntilIdle(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 	src.set(func(r *probes.Report) { r.Idle = false })
+	before := src.answers()
 	go func() {
-		time.Sleep(100 * time.Millisecond)
+		for src.answers() == before { // it has to be seen to be quiet before
+			time.Sleep(time.Millisecond)
+		}
 		src.set(func(r *probes.Report) { r.State = "running" })
 	}()
 	if _, err = call(dir, "quiet", "--wait"); err == nil || !strings.Contains(err.Error(), "run again") {
