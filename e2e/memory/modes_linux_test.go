@@ -26,7 +26,7 @@ func TestALimitBelowTheBaseline(t *testing.T) {
 		s.await("the other pool's child is replaced again and again", 3, says("often", exited))
 		acts := s.said(says("often", overMemory))
 		for i := 1; i < len(acts); i++ {
-			if d := acts[i].Time.Sub(acts[i-1].Time); d < interval*9/10 {
+			if d := acts[i].Time.Sub(acts[i-1].Time); d < interval/2 { // the log may be late, and differently so
 				t.Errorf("two children in a place went within %v", d)
 			}
 		}
@@ -44,7 +44,7 @@ func TestALimitBelowTheBaseline(t *testing.T) {
 // In legacy mode a child is looked at after its jobs, and goes on taking some until the grace is over.
 func TestLegacyMode(t *testing.T) {
 	hog.Each(t, func(t *testing.T, command []string) {
-		const grace = 2 * time.Second
+		const grace = 5 * time.Second // time for a command or two, on a busy host
 		s := newScene(t)
 		s.start(pool("p", command, 1, 2, limits("mode", "legacy", "soft", "100MiB", "grace", grace.String())))
 		child := s.children("p", 1)[0]
