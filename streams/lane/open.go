@@ -28,6 +28,10 @@ func (m *machine) headRead() {
 			m.readRecord()
 			return
 		}
+		if m.v.Replicated && m.abandoned() && !m.late && !m.goneBy() {
+			m.headLater()
+			return
+		}
 		m.decide()
 	case Looking:
 		m.lookHead()
@@ -44,10 +48,7 @@ func (m *machine) recordRead(paused bool) {
 			m.decide()
 			return
 		}
-		if m.v.Replicated && m.abandoned() {
-			m.headLater()
-			return
-		}
+		m.late = false
 		m.readHead()
 	case Looking:
 		m.lookRecord(paused)
@@ -62,8 +63,14 @@ func (m *machine) abandoned() bool {
 	return m.over || m.recordOK && m.record.active() && m.record.Session == m.v.Session
 }
 
-// headLater reads the head when even a leader that has just changed shows everything that happened before now.
+// goneBy says that the head shows the record's job to be gone. That is so, however far from the past the read came.
+func (m *machine) goneBy() bool {
+	return !m.head.Found || m.record.Created == m.v.Created && m.head.Seq > m.record.Job
+}
+
+// headLater reads the head once more when even a leader that has just changed shows everything that happened before now.
 func (m *machine) headLater() {
+	m.late = true
 	m.headOK = false
 	m.readsRecord = false
 	m.ask(&m.read)

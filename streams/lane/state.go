@@ -96,6 +96,7 @@ type State struct {
 	record   Record // the last record read
 	recordOK bool
 	over     bool // its session was over when it was read, before the head was
+	late     bool // the head is read late enough to be no read of the past
 
 	// claim is the last record of ours that was seen stored; claimed says that nothing speaks against it.
 	claim    Record
