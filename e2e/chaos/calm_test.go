@@ -10,7 +10,7 @@ import (
 // A replicated queue on three servers, when nothing goes wrong.
 func TestCalm(t *testing.T) {
 	t.Parallel()
-	r := rig.NewCluster(t, 3, "--replicas", "3", "--lease", "6s")
+	r := rig.NewCluster(t, 3, "--replicas", "3", "--lease", "30s") // which a slow machine does not outlast
 	for _, name := range []string{"a", "b"} {
 		h := r.Host(name, r.SleepPool(1, 8))
 		r.Proxied(h)

@@ -13,7 +13,8 @@ import (
 func TestReplicasOfALiveQueue(t *testing.T) {
 	t.Parallel()
 	const long = 8
-	r := rig.NewCluster(t, 3, "--replicas", "1")
+	// With a lease that a slow machine does not outlast: then no job has a reason to run again.
+	r := rig.NewCluster(t, 3, "--replicas", "1", "--lease", "30s")
 	for _, name := range []string{"a", "b"} {
 		h := r.Host(name, r.SleepPool(1, 16))
 		r.Proxied(h)

@@ -162,7 +162,7 @@ func (e *Engine) recordAnswered(a ask, m *nats.Msg) {
 		found  bool
 		ok     = true
 	)
-	if e.queue(a.lane).replicated() {
+	if e.queue(a.lane).replicated {
 		seq, header, body, found, ok = readStored(m)
 	} else {
 		switch statusOf(m) {
@@ -208,7 +208,7 @@ func (e *Engine) recordAnswered(a ask, m *nats.Msg) {
 // turnAnswered reads the answers of acks and NAKs: an empty message, or for a replicated queue the answer of a delete.
 func (e *Engine) turnAnswered(a ask, m *nats.Msg) {
 	ok := !noResponders(m)
-	if ok && a.kind == askEnd && e.queue(a.lane).replicated() {
+	if ok && a.kind == askEnd && e.queue(a.lane).replicated {
 		ans, read := readAnswer(m)
 		ok = read && (ans.code() == 0 && ans.Success || ans.gone())
 	}

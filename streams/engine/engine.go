@@ -66,6 +66,7 @@ type Engine struct {
 	stopping     *stopping
 	at           time.Duration
 	deafSince    time.Duration // the connection stands, and no session does
+	clustered    bool          // the server is one of several
 }
 
 // tickEvery is how often time passes for the machines.

@@ -18,13 +18,21 @@ type queueState struct {
 	loaded streams.Loaded
 	gate   *gate
 	told   error // the trouble that was logged last
+	// replicated says that there may be more than one copy.
+	replicated bool
 	// recordAsked is when it was asked last whether records of finished jobs are stored; historyLost says that it was told
 	// that they are not.
 	recordAsked time.Duration
 	historyLost bool
 }
 
-func (q *queueState) replicated() bool { return q.loaded.Replicas > 1 }
+// replicated says whether a queue's streams may have more than one copy. In a cluster any queue may get more of them while
+// it is worked on, some time before its workers hear of that, and then a copy that lags would show what is done: there
+// only leaders are read, always.
+func (e *Engine) replicated(l streams.Loaded) bool {
+	e.clustered = e.clustered || e.conn.ConnectedClusterName() != "" // which is empty while the connection is down
+	return l.Replicas > 1 || e.clustered
+}
 
 // queue is the state of a lane's queue.
 func (e *Engine) queue(name string) *queueState { return e.queues[queueOf(name)] }
@@ -42,10 +50,10 @@ func (e *Engine) load(ctx context.Context) ([]lane.Queue, error) {
 		cfg := lane.DefaultConfig(p.Lease)
 		cfg.MaxAttempts, cfg.MaxCrashes, cfg.MaxLost = limits.MaxAttempts, limits.MaxCrashes, limits.MaxLost
 		cfg.Pass, cfg.Halt = limits.Pass, limits.Halt
-		cfg.Replicated = loaded.Replicas > 1
+		cfg.Replicated = e.replicated(loaded)
 		cfg.Broken = lane.BuildBroken()
 		g := e.newGate(q, p.Limits)
-		e.queues[string(q)] = &queueState{name: q, loaded: loaded, gate: g}
+		e.queues[string(q)] = &queueState{name: q, loaded: loaded, replicated: cfg.Replicated, gate: g}
 		served = append(served, lane.Queue{
 			Name: string(q), Config: cfg, Created: loaded.Created.UnixNano(), Backoff: limits.Backoff,
 			Weight: e.opts.Weights[q], Gate: g, Worker: e.opts.Worker,
@@ -105,7 +113,7 @@ func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
 	if !maps.Equal(l.Policy.Limits, q.loaded.Policy.Limits) {
 		log.Info().Str("limits", streams.LimitsText(l.Policy.Limits)).Msg("limits changed")
 	}
-	q.loaded = l
+	q.loaded, q.replicated = l, e.replicated(l)
 	q.gate.SetLimits(l.Policy.Limits)
-	e.holder.SetLimits(name, limitsOf(l.Policy), l.Replicas > 1)
+	e.holder.SetLimits(name, limitsOf(l.Policy), q.replicated)
 }

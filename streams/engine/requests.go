@@ -97,7 +97,7 @@ func (e *Engine) writeClaim(name string, a lane.WriteClaim) {
 // leader knows.
 func (e *Engine) readRecord(a ask) {
 	stream := streamOf("CLAIMS_", a.lane)
-	if !e.queue(a.lane).replicated() {
+	if !e.queue(a.lane).replicated {
 		e.wire.send(a, "$JS.API.DIRECT.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
 		return
 	}
@@ -108,7 +108,7 @@ func (e *Engine) readRecord(a ask) {
 type delivery struct{ reply string }
 
 func (e *Engine) endTurn(name string, a lane.EndTurn) {
-	if e.queue(name).replicated() {
+	if e.queue(name).replicated {
 		// After a confirmed ack the message stays visible for milliseconds on other servers, and refuses new turns.
 		e.wire.send(ask{kind: askEnd, lane: name, op: a.Op}, "$JS.API.STREAM.MSG.DELETE."+streamOf("TURNS_", name), nil,
 			[]byte(`{"seq":`+strconv.FormatUint(a.Turn.Seq, 10)+`,"no_erase":true}`))
