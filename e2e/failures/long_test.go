@@ -64,7 +64,7 @@ func (s *scene) wentOn(starts []string, attempt func(start int) int) (last int) 
 // first attempt.
 func TestDeploysUnderALongJob(t *testing.T) {
 	// At any one count it would be dead.
-	s := newScene(t, "--lease", "6s", "--max-attempts", "1", "--max-crashes", "1", "--max-lost", "1", "--history", "all")
+	s := newScene(t, "--lease", "30s", "--max-attempts", "1", "--max-crashes", "1", "--max-lost", "1", "--history", "all")
 	deploys := rig.Size(4, 20)
 	hosts := []*rig.Host{s.Host("a", shellPool(2)), s.Host("b", shellPool(2))}
 	for _, h := range hosts {
@@ -100,7 +100,7 @@ func TestDeploysUnderALongJob(t *testing.T) {
 
 // Hosts that are taken away without a word, where nobody wants to see that as the job's fault.
 func TestSpotReclaim(t *testing.T) {
-	s := newScene(t, "--lease", "6s", "--max-lost", "0", "--max-attempts", "1", "--max-crashes", "1", "--history", "all")
+	s := newScene(t, "--lease", "10s", "--max-lost", "0", "--max-attempts", "1", "--max-crashes", "1", "--history", "all")
 	kills := rig.Size(3, 6)
 	hosts := []*rig.Host{s.Host("a", shellPool(2)), s.Host("b", shellPool(2))}
 	hosts[0].Start()

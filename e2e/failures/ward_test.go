@@ -150,11 +150,15 @@ func (w *ward) poisoned(entity string, o streams.PublishOptions, after streams.P
 
 func (w *ward) letterCount() uint64 {
 	w.t.Helper()
-	info, err := w.dead.Info(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
+	for end := time.Now().Add(rig.Bound); ; {
+		info, err := w.dead.Info(w.t.Context())
+		if err == nil {
+			return info.State.Msgs
+		}
+		if !streams.IsTemporary(err) || time.Now().After(end) { // memory is short here at times, and all stand still
+			w.t.Fatal(err)
+		}
 	}
-	return info.State.Msgs
 }
 
 // finish waits until all is done, and holds the fleet against what is to be: nobody dead but so many poisons, nobody but
