@@ -181,6 +181,11 @@ func TestWhatTheProbesSayOfAJob(t *testing.T) {
 			t.Errorf("no line %s in\n%s", line, metrics)
 		}
 	}
+	w.signal(syscall.SIGTTIN)
+	w.logs("child")
+	if what, job := w.logs("what runs"), w.logs("runs"); what["state"] != "running" || what["busy"] != 1.0 || job["entity"] != "build.1" || job["queue"] != "ci" {
+		t.Errorf("the dump says %v, %v", what, job)
+	}
 	w.signal(syscall.SIGTERM)
 	w.logs("stopping: no further jobs; those that run may finish") // two signals at once may come as one
 	w.signal(syscall.SIGTERM)
