@@ -84,7 +84,11 @@ func TestReplicatedQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Leader("CLAIMS_ci").Stop()
+	leader := c.Leader("CLAIMS_ci")
+	for ; leader == nil && ctx.Err() == nil; leader = c.Leader("CLAIMS_ci") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	leader.Stop()
 	var next *jetstream.PubAck
 	for err = errors.New("not tried"); err != nil && ctx.Err() == nil; {
 		try, cancel := context.WithTimeout(ctx, time.Second)
@@ -94,7 +98,13 @@ func TestReplicatedQueue(t *testing.T) {
 	if err != nil || next.Sequence <= ack.Sequence {
 		t.Fatal(next, ack, err)
 	}
-	if _, err := streams.DeleteQueue(ctx, js, ci); err != nil {
+	// Streams whose leader was on that server answer nothing until they have another one.
+	for err = errors.New("not tried"); err != nil && ctx.Err() == nil; {
+		try, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err = streams.DeleteQueue(try, js, ci)
+		cancel()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

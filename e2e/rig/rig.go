@@ -74,7 +74,20 @@ func (r *Rig) begin(flags []string) {
 	r.t.Helper()
 	r.Server = r.Servers[0]
 	r.Admin = fleet.Coordinator{Binary: Binary(r.t, fleet.Build{Name: "coordinator"}), URL: r.URL(), Mark: r.Dir}
-	r.Coordinator(append([]string{"queue", "add", Queue}, flags...)...)
+	add := append([]string{"queue", "add", Queue}, flags...)
+	for tries := 1; ; tries++ {
+		ctx, cancel := context.WithTimeout(r.t.Context(), Bound)
+		_, err := r.Admin.Run(ctx, add...)
+		cancel()
+		if err == nil {
+			break
+		}
+		// Servers that were just started may elect once more, and what is asked meanwhile is never answered. It is made
+		// whole by asking again.
+		if r.t.Logf("try %d: %v", tries, err); tries == 3 || len(r.Servers) == 1 {
+			r.t.Fatal(err)
+		}
+	}
 	r.t.Cleanup(r.cleanUp)
 }
 
