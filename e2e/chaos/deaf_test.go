@@ -35,23 +35,16 @@ func TestLeavesAServerThatIsCutOff(t *testing.T) {
 	r.AwaitFinished(len(jobs), rig.Bound)
 	at := record.Now()
 	r.Apart(0)
-	began := time.Now()
 	nc, err := nats.Connect(r.Servers[1].URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
 	for op := 11; op <= 20; op++ {
-		entity := fmt.Sprintf("e.%d", op)
-		m := &nats.Msg{Subject: "jobs.q." + entity, Header: nats.Header{"Nats-Msg-Id": {entity}}, Data: fmt.Appendf(nil, `{"op":%d}`, op)}
-		for ask(nc, m) == 0 {
-			t.Logf("%s: no answer; leader of jobs is %d", time.Since(began), r.Leader(t.Context(), r.Everywhere(), rig.Rafts()[0]))
-		}
-		t.Logf("%s: job %d is stored", time.Since(began), op)
-		r.Expect(record.Job{Op: op, Entity: entity})
+		store(t, r, nc, rig.Job{Op: op, Entity: fmt.Sprintf("e.%d", op)})
 	}
 	r.AwaitFinished(2*len(jobs), rig.Bound)
-	t.Logf("jobs ran again %s after the cut", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("jobs ran again %s after the cut", round(time.Duration(record.Now()-at)))
 	r.Together(0, false)
 	r.Fault(record.Kill{At: at, Until: record.Now() + int64(15*time.Second)})
 	r.AwaitEmpty(rig.Bound)

@@ -33,8 +33,8 @@ func TestElectionsInterruptNothing(t *testing.T) {
 	for range rounds {
 		for _, g := range rig.Rafts() {
 			for i := range 20 {
-				r.Publish(nc, rig.Job{Entity: fmt.Sprintf("short.%d", i), MS: 20})
 				n++
+				store(t, r, nc, rig.Job{Op: long + n, Entity: fmt.Sprintf("short.%d", i), MS: 20})
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), rig.Bound)
 			was := r.Leader(ctx, every, g)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -101,17 +102,7 @@ const answerBound = 3 * time.Minute
 
 func (p *publishers) publish(nc *nats.Conn, entity string, ms int) {
 	pub := Published{Op: int(p.ops.Add(1)), Entity: entity, Call: record.Now()}
-	e, err := subjects.ParseEntity(entity)
-	if err != nil {
-		panic(err) // made of letters and digits
-	}
-	body, err := json.Marshal(rig.Job{Op: pub.Op, MS: ms})
-	if err != nil {
-		panic(err)
-	}
-	m := nats.NewMsg(subjects.Queue(rig.Queue).JobSubject(e))
-	m.Header.Set(subjects.HeaderMsgID, fmt.Sprintf("op-%d", pub.Op))
-	m.Data = body
+	m := message(rig.Job{Op: pub.Op, Entity: entity, MS: ms})
 	for end := time.Now().Add(answerBound); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		pub.Sent++
 		if pub.Sent%3 == 0 {
@@ -128,6 +119,34 @@ func (p *publishers) publish(nc *nats.Conn, entity string, ms int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lost = append(p.lost, pub.Op)
+}
+
+// message is a job under an id of its own.
+func message(j rig.Job) *nats.Msg {
+	e, err := subjects.ParseEntity(j.Entity)
+	if err != nil {
+		panic(err) // made of letters and digits
+	}
+	body, err := json.Marshal(j)
+	if err != nil {
+		panic(err)
+	}
+	m := nats.NewMsg(subjects.Queue(rig.Queue).JobSubject(e))
+	m.Header.Set(subjects.HeaderMsgID, fmt.Sprintf("op-%d", j.Op))
+	m.Data = body
+	return m
+}
+
+// store publishes a job, again and again until that is answered, and has the checker expect it.
+func store(t *testing.T, r *rig.Rig, nc *nats.Conn, j rig.Job) {
+	t.Helper()
+	r.Expect(record.Job{Op: j.Op, Entity: j.Entity})
+	end := time.Now().Add(rig.Bound)
+	for m := message(j); ask(nc, m) == 0; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("job %d is not stored", j.Op)
+		}
+	}
 }
 
 // ask sends a job once and returns the sequence under which it is stored, 0 when that was not answered.
