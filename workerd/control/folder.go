@@ -41,8 +41,9 @@ func search(configured string) []string {
 	if configured == "" && os.Getenv(RunDirVariable) == "" {
 		units, _ := os.ReadDir("/run/seriatim") // what cannot be read has none
 		for _, unit := range units {
-			if unit.IsDir() {
-				list = append(list, filepath.Join("/run/seriatim", unit.Name()))
+			dir := filepath.Join("/run/seriatim", unit.Name())
+			if info, err := os.Stat(dir); err == nil && info.IsDir() { // systemd may have made a link
+				list = append(list, dir)
 			}
 		}
 	}
