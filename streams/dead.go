@@ -209,7 +209,7 @@ func GetDead(ctx context.Context, js jetstream.JetStream, q subjects.Queue, seq 
 	}
 	dead := deadInfo(q, m)
 	m.Header = withoutDeath(subjects.StripServer(m.Header))
-	return dead, jobOf(q, m), nil
+	return dead, JobOf(q, m), nil
 }
 
 func deadInfo(q subjects.Queue, m Message) DeadInfo {

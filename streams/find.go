@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -17,12 +18,16 @@ const (
 	JobWaits    = "waiting"
 	JobRuns     = "running"
 	JobRetrying = "retrying"
+	// JobDelayed: it is not in its lane yet; schedule.Find tells of it.
+	JobDelayed = "delayed"
 )
 
 // Found is all that the stores know of one job.
 type Found struct {
-	// State is waiting, running, retrying or halted of an unfinished job, else dead, done or cancelled.
+	// State is waiting, running, retrying, delayed or halted of an unfinished job, else dead, done or cancelled.
 	State string `json:"state"`
+	// Due is when a job comes to its lane that is not there.
+	Due time.Time `json:"due_at,omitzero"`
 	// Job is there as long as the job is not finished; Lane then tells about its lane when the job is the head of it.
 	Job  *Job      `json:"job,omitempty"`
 	Lane *LaneInfo `json:"lane,omitempty"`
@@ -36,6 +41,8 @@ func (f Found) Tries() []lane.Try {
 	switch {
 	case f.Lane != nil && f.Lane.Claim != nil:
 		return f.Lane.Claim.Tries
+	case f.Job != nil && f.Job.Carried != nil:
+		return f.Job.Carried.Tries
 	case f.Finished != nil && len(f.Finished.Tries) > 0:
 		return f.Finished.Tries
 	case f.Dead != nil:
@@ -120,7 +127,7 @@ func findUnfinished(ctx context.Context, js jetstream.JetStream, q subjects.Queu
 	if err != nil {
 		return nil, err
 	}
-	job := jobOf(q, m)
+	job := JobOf(q, m)
 	return &job, nil
 }
 

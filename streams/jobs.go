@@ -27,6 +27,8 @@ type JobInfo struct {
 	Size int `json:"size"`
 	// Invalid says why the job can never run: its turn will make it dead with this reason.
 	Invalid string `json:"invalid,omitempty"`
+	// Carried is what it was charged with in earlier places of its lane, where it let others pass. Lists leave it out.
+	Carried *Carried `json:"carried,omitempty"`
 }
 
 // Job is one job with all that is in it.
@@ -100,11 +102,13 @@ func GetJob(ctx context.Context, js jetstream.JetStream, q subjects.Queue, seq u
 	if err != nil {
 		return Job{}, explain(op, q, err)
 	}
-	return jobOf(q, m), nil
+	return JobOf(q, m), nil
 }
 
-func jobOf(q subjects.Queue, m Message) Job {
+// JobOf reads a job from a message on any subject that ends in its lane.
+func JobOf(q subjects.Queue, m Message) Job {
 	info, h := jobInfo(q, m)
+	info.Carried = carriedBy(m.Header)
 	job := Job{JobInfo: info, MaxAttempts: h.MaxAttempts, OnFailure: h.OnFailure, OnDead: h.OnDead, ReplyTo: h.ReplyTo, Traceparent: h.Traceparent, Headers: h.Own, Data: m.Data}
 	if h.Timeout > 0 {
 		job.Timeout = h.Timeout.String()

@@ -56,6 +56,7 @@ type ClaimInfo struct {
 	// Fence is that of the run, Attempt its number.
 	Fence   uint64 `json:"fence"`
 	Attempt int    `json:"attempt"`
+	// Counts and Tries are, of the present head, also those of its earlier places in the lane.
 	lane.Counts
 	Since     time.Time `json:"since,omitzero"`
 	NotBefore time.Time `json:"not_before,omitzero"`
@@ -98,9 +99,13 @@ type facts struct {
 	policy  Policy
 	created time.Time // of the jobs stream
 	about   int64     // the creation time of the stream that the claim is about
-	serving []SessionRecord
-	over    map[string]bool // sessions that are
-	limit   string          // which limit is in the way; empty is none
+	// absolved: what the claim's job was charged with in earlier places does not count any more.
+	absolved bool
+	// attempts is the limit of failures that holds for the head.
+	attempts int
+	serving  []SessionRecord
+	over     map[string]bool // sessions that are
+	limit    string          // which limit is in the way; empty is none
 	// audit is when the audit will look at the lane, zero when it has.
 	audit time.Time
 }
@@ -152,7 +157,7 @@ func (f *facts) readClaim(ctx context.Context, js jetstream.JetStream, e subject
 	if err != nil {
 		return err
 	}
-	f.about, f.Claim = r.Created, claimInfo(r, m.Time)
+	f.about, f.absolved, f.Claim = r.Created, r.Absolved, claimInfo(r, m.Time)
 	return nil
 }
 
@@ -194,9 +199,25 @@ func (f *facts) readHead(ctx context.Context, js jetstream.JetStream, e subjects
 	if err != nil {
 		return err
 	}
-	head, _ := jobInfo(f.q, m)
-	f.Head, f.Jobs = &head, max(f.Jobs, 1)
+	head := JobOf(f.q, m)
+	f.Head, f.Jobs = &head.JobInfo, max(f.Jobs, 1)
+	if f.attempts = head.MaxAttempts; f.attempts == 0 {
+		f.attempts = f.policy.MaxAttempts
+	}
+	if c := f.Claim; c != nil && c.Job == head.Seq && f.about == f.created.UnixNano() && !f.absolved {
+		c.bring(head.Carried)
+	}
 	return nil
+}
+
+// bring adds what the claim's job was charged with in earlier places of its lane.
+func (c *ClaimInfo) bring(before *Carried) {
+	if before == nil {
+		return
+	}
+	c.Counts = before.Counts.Plus(c.Counts)
+	c.Attempt += before.Counts.Attempt() - 1
+	c.Tries = append(slices.Clone(before.Tries), c.Tries...)
 }
 
 // auditAfter is how long workers leave a job alone before the audit looks whether its lane has a turn.

@@ -87,6 +87,9 @@ func (f *facts) tellEmpty() (LaneState, string, time.Time) {
 		return "", "", time.Time{}
 	}
 	why := "nothing waits: the entity has no unfinished job"
+	if c := f.Claim; c != nil && c.Passing && f.about == f.created.UnixNano() && c.NotBefore.After(f.At) {
+		why = fmt.Sprintf("nothing waits in the lane: job %d %s, let others pass, and comes back at %s", c.Job, f.ended(), f.when(c.NotBefore))
+	}
 	if p := f.Paused; p != nil {
 		why += "; the lane is " + f.pausedBy(p)
 	}
@@ -193,11 +196,11 @@ func (f *facts) tellRetry() (LaneState, string, time.Time) {
 	case !f.ofHead(lane.Waiting) || !c.NotBefore.After(f.At):
 		return "", "", time.Time{}
 	}
-	of := ""
-	if f.policy.MaxAttempts > 0 && c.Cause == "failed" {
-		of = fmt.Sprintf(" of %d", f.policy.MaxAttempts)
+	attempt := fmt.Sprint(max(c.Counts.Attempt()-1, 1))
+	if f.attempts > 0 && c.Cause == "failed" { // whose limit has no regard to crashes and losses
+		attempt = fmt.Sprintf("%d of %d", c.Attempts, f.attempts)
 	}
-	why := fmt.Sprintf("retry of job %d at %s (attempt %d%s %s)", c.Job, f.when(c.NotBefore), max(c.Counts.Attempt()-1, 1), of, f.ended())
+	why := fmt.Sprintf("retry of job %d at %s (attempt %s %s)", c.Job, f.when(c.NotBefore), attempt, f.ended())
 	if len(f.serving) == 0 {
 		why += "; no worker serves queue " + f.Queue
 	}

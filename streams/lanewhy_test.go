@@ -119,6 +119,28 @@ func TestWhyALaneDoesNotMove(t *testing.T) {
 			"retrying, and nobody is there", func(f *facts) { f.Claim, f.serving = claim(lane.Waiting, failed), nil }, LaneRetrying,
 			"retry of job 9 at 2026-01-31 12:01:30Z (in 1m30s) (attempt 2 of 5 failed: disk full); no worker serves queue ci",
 		}, {
+			"retrying, with a limit of its own", func(f *facts) { f.Claim, f.attempts = claim(lane.Waiting, failed), 9 }, LaneRetrying,
+			"retry of job 9 at 2026-01-31 12:01:30Z (in 1m30s) (attempt 2 of 9 failed: disk full)",
+		}, {
+			"retrying, without a limit", func(f *facts) { f.Claim, f.attempts = claim(lane.Waiting, failed), 0 }, LaneRetrying,
+			"retry of job 9 at 2026-01-31 12:01:30Z (in 1m30s) (attempt 2 failed: disk full)",
+		}, {
+			"retrying, after crashes too", func(f *facts) {
+				f.Claim = claim(lane.Waiting, failed, func(c *ClaimInfo) { c.Crashes = 2 })
+			}, LaneRetrying, "retry of job 9 at 2026-01-31 12:01:30Z (in 1m30s) (attempt 2 of 5 failed: disk full)",
+		}, {
+			"retrying, in a later place", func(f *facts) {
+				f.Claim = claim(lane.Waiting, failed)
+				f.Claim.bring(&Carried{Counts: lane.Counts{Attempts: 2, Lost: 1}, Tries: make([]lane.Try, 3)})
+				if f.Claim.Attempt != 4 || len(f.Claim.Tries) != 3 || f.Claim.Counts != (lane.Counts{Attempts: 4, Lost: 1}) {
+					t.Errorf("%+v", f.Claim)
+				}
+			}, LaneRetrying, "retry of job 9 at 2026-01-31 12:01:30Z (in 1m30s) (attempt 4 of 5 failed: disk full)",
+		}, {
+			"empty, with a job that let others pass", func(f *facts) {
+				f.Head, f.Claim = nil, claim(lane.Running, failed, func(c *ClaimInfo) { c.Passing = true })
+			}, LaneEmpty, "nothing waits in the lane: job 9 failed: disk full, let others pass, and comes back at 2026-01-31 12:01:30Z (in 1m30s)",
+		}, {
 			"a retry that is due", func(f *facts) {
 				f.Claim = claim(lane.Waiting, failed, func(c *ClaimInfo) { c.NotBefore = now.Add(-time.Second) })
 				f.Turn.Delivered = true
@@ -174,7 +196,7 @@ func TestWhyALaneDoesNotMove(t *testing.T) {
 					Queue: "ci", Entity: "build.1", At: now, Head: &JobInfo{Seq: 9, Kind: "archive"}, Turn: &TurnInfo{Seq: 4},
 					Runnable: 4, Ahead: 3, Workers: 1, Slots: 5, Busy: 5,
 				},
-				policy: DefaultPolicy(), created: created, about: created.UnixNano(), serving: []SessionRecord{worker()},
+				policy: DefaultPolicy(), attempts: DefaultPolicy().MaxAttempts, created: created, about: created.UnixNano(), serving: []SessionRecord{worker()},
 			}
 			test.facts(f)
 			if state, why, _ := f.tell(); state != test.state || why != test.why {

@@ -12,6 +12,7 @@ import (
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/streams/operator"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 	"github.com/seriatim/seriatim/workerd/config"
 )
@@ -112,6 +113,11 @@ func jobsToCancel(ctx context.Context, s *session, q subjects.Queue, seqs []uint
 			}
 		}
 		if len(seqs) == 0 {
+			if id != "" {
+				if _, _, err := schedule.Find(ctx, s.js, q, streams.JobRef{ID: id}); err == nil {
+					return nil, &said{fmt.Errorf("job %s is in no lane: it waits for its time", id), fmt.Sprintf("cancel it there: coordinator schedule rm %s --job %s", q, id)}
+				}
+			}
 			what := "no unfinished job has id " + id
 			if id == "" {
 				what = of[0].String() + " has no unfinished job"

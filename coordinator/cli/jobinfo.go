@@ -15,6 +15,7 @@ import (
 
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -60,11 +61,28 @@ func (a *App) onJob(cmd *cobra.Command, c *jobChoice, args []string, do func(q s
 	}
 	return a.with(cmd.Context(), func(ctx context.Context, s *session) error {
 		f, err := streams.FindJob(ctx, s.js, q, ref)
+		if errors.Is(err, streams.ErrNotFound) {
+			f, err = findDelayed(ctx, s, q, ref, err)
+		}
 		if err != nil {
 			return err
 		}
 		return do(q, f)
 	})
+}
+
+// findDelayed finds a job that waits for its time outside its lane: to be published, or tried again at the end of it.
+// missing is the error when there is none.
+func findDelayed(ctx context.Context, s *session, q subjects.Queue, ref streams.JobRef, missing error) (streams.Found, error) {
+	job, due, err := schedule.Find(ctx, s.js, q, ref)
+	if errors.Is(err, streams.ErrNotFound) {
+		return streams.Found{}, missing
+	}
+	f := streams.Found{State: streams.JobDelayed, Job: &job, Due: due.UTC()}
+	if job.Carried != nil {
+		f.State = streams.JobRetrying
+	}
+	return f, err
 }
 
 func (a *App) jobInfo() *cobra.Command {
@@ -76,10 +94,11 @@ func (a *App) jobInfo() *cobra.Command {
 				switch {
 				case f.Job != nil && a.json:
 					return a.object(struct {
-						State string `json:"state"`
+						State string    `json:"state"`
+						Due   time.Time `json:"due_at,omitzero"`
 						*streams.Job
 						Lane *streams.LaneInfo `json:"lane,omitempty"`
-					}{f.State, f.Job, f.Lane})
+					}{f.State, f.Due, f.Job, f.Lane})
 				case f.Job != nil:
 					a.tellUnfinished(f)
 				case a.json:
@@ -101,8 +120,14 @@ func (a *App) jobInfo() *cobra.Command {
 
 func (a *App) tellUnfinished(f streams.Found) {
 	list := []fact{{"state", f.State}}
-	if f.Lane != nil {
+	switch {
+	case f.Lane != nil:
 		list = append(list, fact{"why", f.Lane.Why})
+	case !f.Due.IsZero():
+		list = append(list, fact{"why", fmt.Sprintf("it joins the end of its lane at %s (%s)", f.Due.Format("2006-01-02 15:04:05Z"), a.ahead(&f.Due))})
+	}
+	if c := f.Job.Carried; c != nil && (f.Lane == nil || f.Lane.Claim == nil) {
+		list = append(list, countsFact(c.Counts))
 	}
 	a.facts(append(list, jobFacts(a, *f.Job)...))
 	a.tellTries(f.Tries())
@@ -295,8 +320,12 @@ func plainText(s string) string {
 }
 
 func jobFacts(a *App, job streams.Job) []fact {
+	var seq any = job.Seq
+	if job.Seq == 0 { // it has none yet
+		seq = ""
+	}
 	list := []fact{
-		{"seq", job.Seq},
+		{"seq", seq},
 		{"entity", job.Entity},
 		{"kind", job.Kind},
 		{"id", job.ID},

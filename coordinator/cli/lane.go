@@ -150,11 +150,11 @@ func (a *App) showLane(l streams.LaneInfo) {
 	if c := l.Claim; c != nil {
 		claim := fmt.Sprintf("%s, job %d, fence %d, attempt %d", c.State, c.Job, c.Fence, c.Attempt)
 		if c.State != lane.Held && (l.Head == nil || l.Head.Seq > c.Job) {
-			claim += "; that job has ended"
+			claim += map[bool]string{false: "; that job has ended", true: "; that job let others pass"}[c.Passing]
 		}
 		list = append(list, fact{"claim", claim})
 		if !c.Zero() {
-			list = append(list, fact{"counts", fmt.Sprintf("failed %d, crashed %d, memory %d, lost %d, interrupted %d", c.Attempts, c.Crashes, c.Memory, c.Lost, c.Interrupted)})
+			list = append(list, countsFact(c.Counts))
 		}
 		list = append(list, fact{"last error", c.Error})
 	}
@@ -177,6 +177,10 @@ func (a *App) showLane(l streams.LaneInfo) {
 	for i, t := range l.Claim.Tries {
 		fmt.Fprintf(a.Stdout, "try %d: %s\n", i+1, oneLine(tried(a, t)))
 	}
+}
+
+func countsFact(c lane.Counts) fact {
+	return fact{"counts", fmt.Sprintf("failed %d, crashed %d, memory %d, lost %d, interrupted %d", c.Attempts, c.Crashes, c.Memory, c.Lost, c.Interrupted)}
 }
 
 // tried is one attempt that ended badly, on a line.

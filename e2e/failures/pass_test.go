@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/streams"
@@ -31,20 +32,28 @@ func (s *scene) says(what, got, want string) {
 // A job that lets others pass goes to the end of its lane each time it fails; what it is charged with goes with it, up to
 // the limit and into the letter. Beside it a job that does not.
 func TestPass(t *testing.T) {
-	s := newScene(t, "--backoff", "6s,6s,1,0", "--max-attempts", "3") // longer than all that is done meanwhile takes
-	s.Host("a", shellPool(4)).Start()
-	publish := func(entity, name, code string, flags ...string) {
-		s.Coordinator(append([]string{"job", "publish", rig.Queue, entity, "--kind", kindShell, "--id", entity + name, "--data", s.note(name, code)}, flags...)...)
+	s := newScene(t, "--backoff", "10s,10s,1,0", "--max-attempts", "3") // longer than all that is done meanwhile takes
+	publish := func(entity, name, code string) {
+		s.publish(entity, streams.PublishOptions{Kind: kindShell, ID: entity + name, Data: []byte(s.note(name, code))})
 	}
-	// In one go, so that all wait in the lane before the first one has failed.
-	publish("pass.1", "A", "1", "--on-failure", "pass")
+	// All wait in the lane before the first one has failed.
+	s.Coordinator("job", "publish", rig.Queue, "pass.1", "--kind", kindShell, "--id", "pass.1A", "--data", s.note("A", "1"), "--on-failure", "pass")
 	publish("pass.1", "B", "0")
 	publish("pass.1", "C", "0")
 	publish("block.1", "A", "1")
 	publish("block.1", "B", "0")
+	s.Host("a", shellPool(4)).Start()
 
 	s.says("others pass", s.notes("pass.1", 3), "A 1, B 1, C 1")
 	publish("pass.1", "D", "0") // one that comes while it is away, is before it too
+	away := ask[struct {
+		State string
+		DueAt time.Time `json:"due_at"`
+		streams.JobInfo
+	}](s, "job", "info", rig.Queue, "--id", "pass.1A")
+	if away.State != streams.JobRetrying || away.DueAt.IsZero() || away.Carried == nil || away.Carried.Counts.Attempts != 1 || len(away.Carried.Tries) != 1 {
+		t.Errorf("%+v", away)
+	}
 	d := s.letter("pass.1")
 	s.says("and again at the end, with its count", s.notes("pass.1", 6), "A 1, B 1, C 1, D 1, A 2, A 3")
 	if d.Cause != "failed" || d.Attempts != 3 || d.ID != "pass.1A" || len(d.Tries) != 3 || d.JobSeq < 5 {
@@ -79,6 +88,10 @@ func TestPassKeepsEachCount(t *testing.T) {
 		esac
 		while [ ! -e '`+s.Path("go")+`' ]; do sleep 0.05; done; exit 1`)
 	s.says("all counted against it", strings.Join(s.awaitLines("starts", 5), " "), "1 2 3 4 5")
+	l := s.lane("pass.1")
+	if want := (lane.Counts{Attempts: 2, Crashes: 2}); l.Claim.Counts != want || l.Claim.Attempt != 5 || len(l.Claim.Tries) != 4 || l.State != streams.LaneRunning {
+		t.Errorf("%+v", l.Claim)
+	}
 	s.Touch("go")
 	d := s.letter("pass.1")
 	var words []string
@@ -108,9 +121,14 @@ func TestHalt(t *testing.T) {
 		s.publish(entity, streams.PublishOptions{Kind: kindShell, Data: []byte(s.note("B", "0"))})
 	}
 	s.says("the lane goes on", s.notes("go.1", 2), "A 1, B 1")
-	l := s.stands("halt.1", lane.Halted)
+	s.stands("halt.1", lane.Halted)
+	var l streams.LaneInfo
+	s.until("its turn is ended", func() bool { // which is done after the claim is written
+		l = s.lane("halt.1")
+		return l.Turn == nil
+	}, func() any { return l })
 	t.Log(l.Why)
-	if l.State != streams.LaneHalted || l.Claim.Attempts != 2 || len(l.Claim.Tries) != 2 || l.Claim.Cause != "failed" || l.Jobs != 2 || l.Turn != nil {
+	if l.State != streams.LaneHalted || l.Claim.Attempts != 2 || len(l.Claim.Tries) != 2 || l.Claim.Cause != "failed" || l.Jobs != 2 {
 		t.Errorf("%+v %+v", l, l.Claim)
 	}
 	l = s.stands("halt.2", lane.Halted)

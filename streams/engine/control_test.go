@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -204,12 +203,12 @@ func TestPass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := readCarried(subjects.Get(waits.Header, headerCarried))
+	was := streams.ReadCarried(subjects.Get(waits.Header, streams.HeaderCarried))
 	if was.Counts.Attempts != 1 || len(was.Tries) != 1 || was.Published.IsZero() || subjects.Get(waits.Header, "Own") != "x" || string(waits.Data) != "no" {
 		t.Errorf("it waits as %+v with %+v", waits, was)
 	}
 	// Back in its lane the counts go on.
-	m.Header[headerCarried] = []string{carried{Counts: lane.Counts{Attempts: 4}, Published: was.Published}.encode()}
+	m.Header[streams.HeaderCarried] = []string{streams.Carried{Counts: lane.Counts{Attempts: 4}, Published: was.Published}.Encode()}
 	if _, err := nc.RequestMsg(m, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -219,20 +218,6 @@ func TestPass(t *testing.T) {
 		t.Errorf("it died as %+v", d)
 	}
 	stop(t, e)
-}
-
-func TestCarriedIsRead(t *testing.T) {
-	for _, forged := range []string{"", "no", `{"counts":{"attempts":-1}}`, `[]`} {
-		c := readCarried(forged)
-		if !c.Counts.Zero() || c.Tries != nil {
-			t.Errorf("%q is read as %+v", forged, c)
-		}
-	}
-	want := carried{Counts: lane.Counts{Attempts: 2}, Tries: []lane.Try{{Worker: "w", Cause: "failed"}}, Published: time.Unix(5, 0).UTC()}
-	got, _ := json.Marshal(readCarried(want.encode()))
-	if string(got) != want.encode() {
-		t.Errorf("it is read as %s", got)
-	}
 }
 
 // A cancelled job that runs is ended and gone; one behind it does not start; what this worker has not is said so.

@@ -257,7 +257,7 @@ func (e *Engine) headOf(name string, seq uint64, more bool, h nats.Header, body 
 		head.Halt = lane.No // no operator could name the lane
 		return head
 	}
-	before := readCarried(last(h, headerCarried))
+	before := streams.ReadCarried(last(h, streams.HeaderCarried))
 	head.Counts, head.Tries, msg.first = before.Counts, before.Tries, before.Published
 	if msg.job, err = subjects.ReadJobHeader(msg.queue, seq, subjects.Header(h)); err != nil {
 		head.Invalid = err.Error()

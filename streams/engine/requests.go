@@ -175,7 +175,7 @@ func (e *Engine) moveLater(name string, a lane.MoveLater) {
 	msg := a.Head.Payload.(*message)
 	r := a.Record
 	header := maps.Clone(msg.header)
-	header[headerCarried] = []string{carried{Counts: r.Counts, Tries: r.Tries, Published: msg.published()}.encode()}
+	header[streams.HeaderCarried] = []string{streams.Carried{Counts: r.Counts, Tries: r.Tries, Published: msg.published()}.Encode()}
 	m := schedule.Message(msg.queue, streams.Message{
 		Subject: "jobs." + name, Seq: a.Head.Seq, Header: subjects.Header(header), Data: msg.body,
 	}, time.UnixMilli(r.NotBefore), r.Attempt)

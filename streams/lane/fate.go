@@ -6,7 +6,7 @@ import "slices"
 // where it is with its lane halted. Counts are those of this place in the queue and of the places before, which a job
 // that let others pass brings along.
 
-func (m *machine) total() Counts { return m.claim.Counts.plus(m.brought()) }
+func (m *machine) total() Counts { return m.claim.Counts.Plus(m.brought()) }
 
 // brought is what the job was charged with before it came here; nothing counts any more that an operator has forgiven.
 func (m *machine) brought() Counts {

@@ -49,8 +49,8 @@ func (c Counts) Attempt() int { return 1 + c.starts() }
 // starts are those that were counted against the job.
 func (c Counts) starts() int { return c.Attempts + c.Crashes + c.Memory + c.Lost }
 
-// plus adds what was counted in an earlier place of the queue.
-func (c Counts) plus(d Counts) Counts {
+// Plus adds what was counted in an earlier place of the queue.
+func (c Counts) Plus(d Counts) Counts {
 	return Counts{
 		Attempts: c.Attempts + d.Attempts, Crashes: c.Crashes + d.Crashes, Memory: c.Memory + d.Memory,
 		Lost: c.Lost + d.Lost, Interrupted: c.Interrupted + d.Interrupted,

@@ -209,6 +209,35 @@ func ListDelayed(ctx context.Context, js jetstream.JetStream, q subjects.Queue, 
 	return list, nil
 }
 
+// Find finds the job of an id that waits for its time; or of a sequence, when that is where it stood in its lane before it
+// failed and let others pass. It has no sequence of its own. The error is streams.ErrNotFound when there is none, or the
+// trouble with the server.
+func Find(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ref streams.JobRef) (job streams.Job, due time.Time, err error) {
+	op := fmt.Sprintf("find %s of %s among those that wait for their time", ref, q)
+	passed := laterSubject(q, fmt.Sprintf("%s-%d-", q.JobsStream(), ref.Seq))
+	found := false
+	err = read(ctx, js.Conn(), q, laterSubject(q, ">"), 0, func(m streams.Message) bool {
+		if found = ref.ID != "" && subjects.Get(m.Header, subjects.HeaderJobID) == ref.ID || ref.ID == "" && strings.HasPrefix(m.Subject, passed); !found {
+			return true
+		}
+		due = delayedInfo(q, m).DueAt
+		m.Subject, m.Header = subjects.Get(m.Header, headerTarget), withoutOwn(subjects.StripServer(m.Header))
+		job = streams.JobOf(q, m)
+		job.Seq = 0
+		if found = ref.Entity == nil || job.Entity == ref.Entity.String(); found && job.Carried != nil && !job.Carried.Published.IsZero() {
+			job.PublishedAt = job.Carried.Published
+		}
+		return !found
+	})
+	switch {
+	case err != nil:
+		return streams.Job{}, time.Time{}, trouble(ctx, js, op, q, err)
+	case !found:
+		return streams.Job{}, time.Time{}, problem.New(op, streams.ErrNotFound, "see those that wait: coordinator schedule ls "+string(q)+" --jobs")
+	}
+	return job, due, nil
+}
+
 func delayedInfo(q subjects.Queue, m streams.Message) Delayed {
 	d := Delayed{Seq: m.Seq, StoredAt: m.Time, Size: m.Size}
 	target := subjects.Get(m.Header, headerTarget)
