@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/seriatim/seriatim/internal/nearest"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
@@ -22,6 +24,8 @@ func (a *App) deadCommand() *cobra.Command {
 		a.deadAct("retry QUEUE [SEQ…]", "Put dead jobs back at the end of their lanes", "retried", "Retry", streams.RetryDead),
 		a.deadAct("rm QUEUE [SEQ…]", "Remove dead jobs for good", "removed", "Remove", streams.RemoveDead))
 }
+
+var causesOfDeath = []string{"failed", "fatal", "crashed", "memory", "lost", "invalid"}
 
 // deadFlags choose dead jobs.
 type deadFlags struct {
@@ -36,7 +40,7 @@ type deadFlags struct {
 func (d *deadFlags) bind(f *pflag.FlagSet) {
 	f.StringArrayVar(&d.of, "entity", nil, "only of this `TYPE.ID`; may be given several times")
 	f.StringVar(&d.kind, "kind", "", "only of this kind")
-	f.StringVar(&d.cause, "cause", "", "only with this cause: failed, fatal, crashed, memory, lost or invalid")
+	f.StringVar(&d.cause, "cause", "", "only with this cause: "+strings.Join(causesOfDeath, ", "))
 	f.StringVar(&d.since, "since", "", "only that died after this `time`, or so long ago: 2h")
 	f.StringVar(&d.until, "until", "", "only that died before this `time`, or so long ago")
 	f.StringVar(&d.older, "older-than", "", "only that died longer ago than this `duration`")
@@ -46,6 +50,9 @@ func (d *deadFlags) bind(f *pflag.FlagSet) {
 
 func (d *deadFlags) filter(a *App, args []string) (f streams.DeadFilter, err error) {
 	f = streams.DeadFilter{Kind: d.kind, Cause: d.cause, Limit: d.limit}
+	if d.cause != "" && !slices.Contains(causesOfDeath, d.cause) {
+		return f, usagef("one of "+strings.Join(causesOfDeath, ", "), "--cause: no job dies of %q%s", d.cause, nearest.Hint(d.cause, causesOfDeath))
+	}
 	if f.Seqs, err = sequences(args); err != nil {
 		return f, err
 	}
@@ -190,10 +197,25 @@ func (a *App) deadAct(use, short, done, question string, act func(context.Contex
 			if err := a.askDead(ctx, s, q, filter, question); err != nil {
 				return err
 			}
-			n, err := act(ctx, s.js, q, filter)
-			if err == nil && len(filter.Seqs) > 0 && n < len(filter.Seqs) && filter.Limit == 0 {
-				err = problem.New(fmt.Sprintf("%s: %d of the %d given", cmd.Name(), n, len(filter.Seqs)), fmt.Errorf("the others: %w", streams.ErrNotFound),
+			short := func(n int) error {
+				if n >= len(filter.Seqs) || filter.Limit != 0 {
+					return nil
+				}
+				return problem.New(fmt.Sprintf("%s: %d of the %d given", cmd.Name(), n, len(filter.Seqs)), fmt.Errorf("the others: %w", streams.ErrNotFound),
 					"see those that are there: coordinator dead ls "+string(q))
+			}
+			if len(filter.Seqs) > 0 { // a slip in one number does nothing
+				there, err := streams.ListDead(ctx, s.js, q, filter)
+				if err == nil {
+					err = short(len(there))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			n, err := act(ctx, s.js, q, filter)
+			if err == nil {
+				err = short(n)
 			}
 			if a.json {
 				if out := a.object(map[string]any{"queue": q, done: n}); out != nil {

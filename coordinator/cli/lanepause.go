@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/operator"
 	"github.com/seriatim/seriatim/subjects"
@@ -163,6 +164,24 @@ type laneReleased struct {
 	Error  string `json:"error"`
 }
 
+// allHalted looks before any lane is released: a slip in one name releases none.
+func allHalted(ctx context.Context, s *session, q subjects.Queue, raw []string) error {
+	lanes, err := entities(raw)
+	if err != nil {
+		return err
+	}
+	for _, e := range lanes {
+		info, err := streams.GetLane(ctx, s.js, q, e)
+		if err != nil {
+			return err
+		}
+		if info.State != streams.LaneHalted {
+			return problem.New(fmt.Sprintf("release %s in %s", e, q), operator.ErrNotHalted, "nothing was released; "+info.Why)
+		}
+	}
+	return nil
+}
+
 func (a *App) laneRelease() *cobra.Command {
 	var bury bool
 	cmd := &cobra.Command{
@@ -171,7 +190,14 @@ func (a *App) laneRelease() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&bury, "bury", false, "do not try the job again: put it among the dead")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		checked := len(args) == 2 // a single one is checked as it is released
 		return onLanes(a, cmd, args, func(ctx context.Context, s *session, q subjects.Queue, e subjects.Entity) (laneReleased, error) {
+			if !checked {
+				if err := allHalted(ctx, s, q, args[1:]); err != nil {
+					return laneReleased{}, err
+				}
+				checked = true
+			}
 			r, err := operator.ReleaseHalted(ctx, s.js, q, e, bury)
 			return laneReleased{string(q), e.String(), r.Job, bury, r.Cause, r.Error}, err
 		}, func(r laneReleased) {

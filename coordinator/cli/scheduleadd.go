@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,17 +180,32 @@ func (a *App) scheduleRemove() *cobra.Command {
 			}
 		}
 		return a.with(cmd.Context(), func(ctx context.Context, s *session) error {
-			return a.removeSchedules(ctx, s, q, names, jobs)
+			return a.removeSchedules(ctx, s, q, unique(names), unique(jobs))
 		})
 	}
 	return cmd
 }
 
-// removeSchedules looks for all schedules before it removes any, so that a slip in one name removes nothing.
+// unique drops what was said before.
+func unique(list []string) (out []string) {
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// removeSchedules looks for all of them before it removes any, so that a slip in one name removes nothing.
 func (a *App) removeSchedules(ctx context.Context, s *session, q subjects.Queue, names, jobs []string) (err error) {
 	for _, name := range names {
 		// One that cannot be read can be removed.
 		if _, err := schedule.Get(ctx, s.js, q, name); errors.Is(err, streams.ErrNotFound) || errors.Is(err, streams.ErrUnknownQueue) {
+			return err
+		}
+	}
+	for _, id := range jobs {
+		if _, _, err := schedule.Find(ctx, s.js, q, streams.JobRef{ID: id}); err != nil {
 			return err
 		}
 	}
