@@ -38,7 +38,8 @@ type Worker struct {
 	// TLS has ca, cert and key, as in the configuration; none is no TLS.
 	TLS   map[string]string
 	Queue string
-	// Weights, by queue, are served instead of Queue.
+	// Queues, in order of preference, or Weights, by queue, are served instead of Queue.
+	Queues  []string
 	Weights map[string]int
 	Pools   []Pool
 	// Timeout and KillAfter are the bounds of a stop; 0 is 10 s and 1 s.
@@ -76,7 +77,10 @@ func (w *Worker) write(path string) error {
 		return d.String()
 	}
 	var queues any = []string{w.Queue}
-	if len(w.Weights) > 0 {
+	switch {
+	case len(w.Queues) > 0:
+		queues = w.Queues
+	case len(w.Weights) > 0:
 		queues = w.Weights
 	}
 	text, err := yaml.Marshal(map[string]any{
