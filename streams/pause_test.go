@@ -282,7 +282,7 @@ func TestWatchPaused(t *testing.T) {
 
 	late := watch(t, js)
 	late.wants("+build.1", "+build.3", "complete")
-	do(two, streams.PauseOptions{For: time.Second})
+	do(two, streams.PauseOptions{For: 3 * time.Second}) // long enough to be told of
 	for _, w := range []watching{empty, late} {
 		w.wants("+build.2", "-build.2")
 	}

@@ -91,14 +91,15 @@ func TestCancelOfAWaitingJob(t *testing.T) {
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")}, rig.Job{Entity: "build.1", Dead: true}, rig.Job{Entity: "build.1"})
 	d.awaitRun("build.1")
-	code, said := d.fails("job", "cancel", rig.Queue, "2", "--wait", "1s")
+	code, said := d.fails("job", "cancel", rig.Queue, "2", "--wait", "3s")
 	if code != 1 || !strings.Contains(said, "job 2 of build.1 is still there: job 1 (default) runs on worker w1.") {
 		t.Errorf("%d: %s", code, said)
 	}
 	b := d.start(nil, "job", "cancel", rig.Queue, "2", "--json")
 	time.Sleep(300 * time.Millisecond)
 	d.Touch("go")
-	if code := b.ends(); code != 0 || !strings.Contains(b.out.String(), `"gone": true`) {
+	// On a slow host the job is gone before the command has looked.
+	if code := b.ends(); (code != 0 || !strings.Contains(b.out.String(), `"gone": true`)) && !strings.Contains(b.errs.String(), "read job 2 of q: not found") {
 		t.Errorf("%d: %s %s", code, b.out.String(), b.errs.String())
 	}
 	d.AwaitFinished(2, rig.Bound)

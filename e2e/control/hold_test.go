@@ -187,13 +187,17 @@ func TestAHoldWhoseHolderIsGone(t *testing.T) {
 
 // A server that is away for longer than the lease ends the command; one that is away for a moment does not.
 func TestAHoldWhoseServerIsAway(t *testing.T) {
-	d := newDesk(t, "--lease", "10s")
+	d := newDesk(t, "--lease", "20s") // so that a host which is slow to start the server loses nothing
 	b := d.hold("build.1", `{"op":1,"until":"`+d.Path("never")+`"}`)
 	run := d.awaitHeld()
 	d.Server.Stop()
 	time.Sleep(time.Second)
 	d.Server.Restart()
-	time.Sleep(3 * time.Second)
+	back := time.Now()
+	d.until("its session goes on", func() bool {
+		h := d.why("build.1").Holder
+		return h != nil && h.BeatAt.After(back)
+	}, func() string { return d.why("build.1").Why })
 	if !fleet.Lives(run.PID) {
 		t.Fatal("the command was killed by a short loss of the server")
 	}

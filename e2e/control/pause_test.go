@@ -81,7 +81,7 @@ func TestPauseOfAQueue(t *testing.T) {
 func TestABoundedPauseEnds(t *testing.T) {
 	d := newDesk(t, "--lease", "6s")
 	d.Host("w1", d.SleepPool(1, 2)).Start()
-	d.Coordinator("lane", "pause", rig.Queue, "build.1", "--for", "2s")
+	d.Coordinator("lane", "pause", rig.Queue, "build.1", "--for", "8s") // longer than it takes to look
 	d.Import(rig.Job{Entity: "build.1"})
 	d.becomes("build.1", streams.LanePaused, ", until 2")
 	d.AwaitFinished(1, rig.Bound)

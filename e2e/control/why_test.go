@@ -1,6 +1,7 @@
 package control
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/seriatim/seriatim/e2e/fleet"
@@ -67,14 +68,15 @@ func TestWhyOfALaneWithoutATurn(t *testing.T) {
 	d.Import(rig.Job{Entity: "build.2"})
 	d.becomes("build.2", streams.LaneQueued, "waits for a free slot")
 	m := d.Meddler()
-	d.until("the turn is gone", func() bool {
-		n, err := m.DropTurns(t.Context(), func(entity string) bool { return entity == "build.2" })
-		if err != nil {
+	var l streams.LaneInfo
+	d.until("it is missed", func() bool { // again, if the audit gave it another one before anybody could look
+		if _, err := m.DropTurns(t.Context(), func(entity string) bool { return entity == "build.2" }); err != nil {
 			t.Fatal(err)
 		}
-		return n > 0
-	}, func() string { return "there" })
-	d.becomes("build.2", streams.LaneStranded, "the lane's turn is missing; the ")
+		l = d.why("build.2")
+		return l.State == streams.LaneStranded && strings.HasPrefix(l.Why, "the lane's turn is missing; the ")
+	}, func() string { return string(l.State) + ": " + l.Why })
+	t.Log(l.Why)
 	d.becomes("build.2", streams.LaneQueued, "waits for a free slot")
 	d.Touch("go")
 	d.AwaitFinished(2, rig.Bound)

@@ -233,7 +233,7 @@ func TestCausesAreCountedApart(t *testing.T) {
 	if all := s.letters(); len(all) != 0 {
 		t.Errorf("%+v", all)
 	}
-	f := ask[streams.Finished](s, "job", "info", rig.Queue, "1")
+	f := s.finished(1)
 	var words []string
 	for _, try := range f.Tries {
 		words = append(words, try.Cause)

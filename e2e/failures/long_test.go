@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/e2e/rig"
-	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
 )
 
@@ -90,7 +89,7 @@ func TestDeploysUnderALongJob(t *testing.T) {
 	}
 	s.Touch("go")
 	s.AwaitEmpty(rig.Bound)
-	f := ask[streams.Finished](s, "job", "info", rig.Queue, fmt.Sprint(seq))
+	f := s.finished(seq)
 	if f.Outcome != "done" || f.Attempts != 1 || f.Interrupted != deploys || len(s.letters()) != 0 {
 		t.Errorf("%+v", f)
 	}
@@ -117,7 +116,7 @@ func TestSpotReclaim(t *testing.T) {
 	}
 	s.Touch("go")
 	s.AwaitEmpty(rig.Bound)
-	f := ask[streams.Finished](s, "job", "info", rig.Queue, fmt.Sprint(seq))
+	f := s.finished(seq)
 	var words []string
 	for _, try := range f.Tries {
 		words = append(words, try.Cause)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -144,6 +145,16 @@ func ask[T any](s *scene, args ...string) (v T) {
 		s.t.Fatal(err)
 	}
 	return v
+}
+
+// finished is what the history says of a job that has just ended. The record is sent after the job is gone, and not waited
+// for.
+func (s *scene) finished(seq uint64) (f streams.Finished) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("job %d is in the history", seq), func() bool {
+		return s.Admin.JSON(s.t.Context(), &f, "job", "info", rig.Queue, fmt.Sprint(seq)) == nil && !f.EndedAt.IsZero()
+	}, func() any { return f })
+	return f
 }
 
 // lane is what is known of one.

@@ -75,8 +75,17 @@ func TestHoldWaitsForTheRunningJob(t *testing.T) {
 	f.publish("build.1", 3)
 	<-started
 	short, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(300*time.Millisecond, cancel)
-	if _, err := f.hold(short, "build.1"); !errors.Is(err, operator.ErrBusy) {
+	defer cancel()
+	given := make(chan error)
+	go func() {
+		_, err := f.hold(short, "build.1")
+		given <- err
+	}()
+	for !f.isPaused("build.1") { // which it is from the first refusal on
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	if err := <-given; !errors.Is(err, operator.ErrBusy) {
 		t.Fatal(err)
 	}
 	if f.isPaused("build.1") {

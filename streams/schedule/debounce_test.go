@@ -18,7 +18,7 @@ func TestDebounce(t *testing.T) {
 	for _, w := range []string{"a", "b"} {
 		keep(t, s.URL(), w)
 	}
-	const quiet = 1500 * time.Millisecond
+	const quiet = 4 * time.Second // longer than a slow host is silent
 	var last Delayed
 	for i := range 8 {
 		d, err := Debounce(within(t), js, ci, entity(t, 1), streams.PublishOptions{Data: fmt.Append(nil, i)}, quiet)
