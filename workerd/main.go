@@ -43,6 +43,8 @@ func main() {
 	if len(os.Args) > 1 && slices.Contains(control.Commands(), os.Args[1]) {
 		os.Exit(command(os.Args[1], os.Args[2:]))
 	}
+	// Who reads the log may go: that is no reason to die, with all jobs. Caught and not ignored, because jobs would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	link, isEngine, err := guardian.Attach()
 	if err != nil {
 		os.Exit(fail(err, exitUsage))

@@ -1,12 +1,16 @@
 package life
 
 import (
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/seriatim/seriatim/e2e/fleet"
+	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/lifecycle/proc"
 )
 
@@ -125,6 +129,40 @@ func TestScenario16_StoppedChildDiesInBudget(t *testing.T) {
 	w.stops(8 * time.Second)
 	if p, err := proc.Read(pid); err == nil && !p.Dead() {
 		t.Error("the job still lives")
+	}
+}
+
+// When who reads its log has gone, it goes on without, and so do its jobs.
+func TestALogThatNobodyReads(t *testing.T) {
+	s := newSite(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), rig.Binary(t, fleet.Build{Name: "workerd", Race: raceEnabled}), "--config", s.write("w1.yaml", s.config("")))
+	cmd.Env = append(os.Environ(), fleet.Mark+"="+s.dir, "SERIATIM_NATS_URL="+s.server.URL(), "SERIATIM_RUN_DIR="+s.path("run"), "RECORD="+s.path("record"))
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	if out, said, code := s.call("status", "--wait=60s"); code != 0 {
+		t.Errorf("%d %q %q", code, out, said)
+	}
+	s.publish("build.1", "until "+s.path("go"))
+	s.recorded("start build.1")
+	_ = r.Close()
+	for _, entity := range []string{"build.2", "build.3"} { // each of which it wants to tell of
+		s.publish(entity, "sleep 0")
+		s.recorded("end " + entity)
+	}
+	s.write("go", "")
+	s.recorded("end build.1")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || s.lines("start") != 3 {
+		t.Errorf("it ended with %v; record:\n%s", err, s.read("record"))
 	}
 }
 
