@@ -141,6 +141,37 @@ func TestEngineCrash(t *testing.T) {
 	s.Check()
 }
 
+// An engine that crashes with nothing in hand: the next one works at once, too.
+func TestAnIdleEngineCrashes(t *testing.T) {
+	s := newScene(t)
+	h := s.host("a", atOnce)
+	h.Start()
+	since := time.Now()
+	if err := syscall.Kill(engineOf(t, h), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(rig.Bound); ; time.Sleep(5 * time.Millisecond) {
+		lives := 0
+		if _, err := fleet.Said(h.Proc.Log, func(l fleet.LogLine) bool {
+			if l.Message == "running" {
+				lives++
+			}
+			return false
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if lives == 2 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the next engine does not run")
+		}
+	}
+	t.Logf("the next engine takes jobs %v after the crash", time.Since(since).Round(time.Millisecond))
+	s.neverHeldUp(h)
+	h.Stop()
+}
+
 // neverHeldUp fails when an engine took the session of one before it, which is dead, for another worker's.
 func (s *scene) neverHeldUp(h *rig.Host) {
 	s.t.Helper()

@@ -63,6 +63,7 @@ type Engine struct {
 	lastKeep     time.Duration
 	heldAt       time.Duration
 	heldStale    bool // what is in hand may have changed since OnHeld was called
+	inheriting   bool // what a predecessor left is being given back: until then that is what a successor has to know of
 	stopping     *stopping
 	at           time.Duration
 	deafSince    time.Duration // the connection stands, and no session does

@@ -57,6 +57,17 @@ func (e *Engine) tellHeld() {
 	e.opts.OnHeld(held)
 }
 
+// sessionBegun: a successor has to know of the session although nothing is in hand yet, or it would take it for that of
+// another worker with the same id, which lives.
+func (e *Engine) sessionBegun() {
+	if !e.inheriting {
+		e.heldStale = true
+	}
+}
+
+// saidGoodbye: an older session than the present one is over for everybody.
+func (e *Engine) saidGoodbye(bool) { e.inheriting, e.heldStale = false, true }
+
 // inherit has the holder give back what a predecessor left. A predecessor without a record, or with a final one, left
 // nothing that anybody waits for.
 func (e *Engine) inherit(ctx context.Context, kv jetstream.KeyValue) error {
@@ -80,6 +91,7 @@ func (e *Engine) inherit(ctx context.Context, kv jetstream.KeyValue) error {
 			Lane: l.Lane, Job: l.Job, Fence: l.Fence, Turn: lane.Turn{Seq: l.Turn, Token: delivery{reply: l.Reply}},
 		})
 	}
+	e.inheriting = true
 	e.holder.Adopt(lane.Farewell{Session: p.Session, Expect: entry.Revision()}, lanes, p.Crashed)
 	e.opts.Log.Info().Str("session", p.Session).Int("jobs", len(lanes)).Bool("crashed", p.Crashed).
 		Msg("giving back what the former engine of this worker held")

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/seriatim/seriatim/internal/natstest"
@@ -81,4 +82,41 @@ func TestSuccessorGivesBackWhatADeadEngineHeld(t *testing.T) {
 	ended, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	_ = a.Stop(ended, ended) // it cannot hand anything back
+}
+
+// An engine without any job tells its session, too: a successor would take it for another worker's that lives. One that has
+// to give something back tells its own when that is done.
+func TestAnIdleEngineTellsItsSession(t *testing.T) {
+	srv := natstest.Start(t)
+	js := makeQueue(t, connect(t, srv.URL()))
+	begin := func(p *Predecessor) (*nats.Conn, *Engine, <-chan Held) {
+		held := make(chan Held, 1000)
+		conn := connect(t, srv.URL())
+		e, err := Start(t.Context(), Options{
+			Conn: conn, Queues: []subjects.Queue{ci}, Worker: "w", Slots: 2, Runner: newRecorder(nil), Log: zerolog.Nop(),
+			OnHeld: func(h Held) { held <- h }, Predecessor: p,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn, e, held
+	}
+	dying, a, held := begin(nil)
+	first := <-held
+	if session, err := a.Ready(t.Context()); err != nil || first.Session != session || len(first.Lanes) != 0 {
+		t.Errorf("it tells %+v; its session is %s, %v", first, session, err)
+	}
+	dying.Close()
+	_, b, held := begin(&Predecessor{Held: first, Crashed: true})
+	second := <-held
+	if session, err := b.Ready(t.Context()); err != nil || second.Session != session {
+		t.Errorf("the successor tells %+v; its session is %s, %v", second, session, err)
+	}
+	if err := streams.CheckWorkerID(t.Context(), js, "w", second.Session); err != nil {
+		t.Errorf("the former session was not ended before: %v", err)
+	}
+	stop(t, b)
+	ended, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_ = a.Stop(ended, ended) // it cannot say goodbye
 }

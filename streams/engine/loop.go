@@ -84,7 +84,7 @@ func (e *Engine) output(o *lane.Output) {
 	case o.Dead != nil:
 		e.declareDead(*o.Dead)
 	case o.Farewell != nil:
-		e.sayGoodbye(*o.Farewell, nil)
+		e.sayGoodbye(*o.Farewell, e.saidGoodbye)
 	case o.Pull != nil:
 		e.sendPull(*o.Pull)
 	case o.Over != "":

@@ -140,6 +140,7 @@ func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
 func (e *Engine) sessionStored(op lane.Op, seq uint64) {
 	if s := e.sessionWrite; s != nil && s.op == op && s.expect == 0 {
 		e.firstSeq = map[string]uint64{s.id: seq}
+		e.sessionBegun()
 	}
 	e.holder.SessionStored(op, seq)
 }
