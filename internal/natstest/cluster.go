@@ -2,7 +2,10 @@ package natstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,29 +46,64 @@ func Processes(t testing.TB, n int, way Way, opts ...Option) []*Proc {
 	for _, p := range all {
 		p.WaitReady()
 	}
-	awaitPeers(t, all[0].JetStream(), n)
+	var dirs []string
+	for _, p := range all {
+		dirs = append(dirs, p.Dir())
+	}
+	awaitPeers(t, all[0].JetStream(), dirs)
 	return all
 }
 
-// awaitPeers waits until a stream can have a copy on each of n servers: a leader answers before it has heard of all of
-// its peers.
-func awaitPeers(t testing.TB, js jetstream.JetStream, n int) {
+// awaitPeers waits until a stream can have a copy on each of the servers with these folders: a leader answers before it has
+// heard of all of its peers.
+//
+// When an account's last stream is gone, each server, some time later, removes the account's folders if they are empty,
+// and a stream that is made at this very moment fails. So it is waited for too that all have forgotten the stream that was
+// tried.
+func awaitPeers(t testing.TB, js jetstream.JetStream, dirs []string) {
 	t.Helper()
 	const name = "READY"
-	for until := time.Now().Add(startBound); ; time.Sleep(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{"ready"}, Replicas: n, Storage: jetstream.MemoryStorage})
-		if err == nil {
-			err = js.DeleteStream(ctx, name)
-		}
-		cancel()
-		if err == nil {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("no stream can have %d copies: %v", n, err)
+	tried := func(what string, do func(ctx context.Context) error) {
+		t.Helper()
+		for until := time.Now().Add(startBound); ; time.Sleep(20 * time.Millisecond) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			err := do(ctx)
+			cancel()
+			if err == nil {
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatalf("a stream with %d copies cannot be %s: %v", len(dirs), what, err)
+			}
 		}
 	}
+	folders := func(want bool) func(context.Context) error {
+		return func(context.Context) error {
+			if slices.ContainsFunc(dirs, func(dir string) bool { return hasStream(dir, name) != want }) {
+				return fmt.Errorf("not everywhere is its folder: %v", want)
+			}
+			return nil
+		}
+	}
+	tried("made", func(ctx context.Context) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{"ready"}, Replicas: len(dirs)})
+		return err
+	})
+	tried("kept", folders(true))
+	tried("removed", func(ctx context.Context) error {
+		if err := js.DeleteStream(ctx, name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		return nil
+	})
+	tried("forgotten", folders(false))
+	time.Sleep(50 * time.Millisecond) // the account's folders are next
+}
+
+// hasStream says whether a server has the folder of a stream.
+func hasStream(dir, stream string) bool {
+	found, _ := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", stream)) // the pattern is well formed
+	return len(found) > 0
 }
 
 // WaitReady waits until JetStream answers at the server: it is in a cluster that has a leader.
@@ -113,7 +151,11 @@ func Cluster(t testing.TB, n int, opts ...Option) *Servers {
 		c.All = append(c.All, s)
 	}
 	c.WaitReady()
-	awaitPeers(t, c.JetStream(), n)
+	var dirs []string
+	for _, s := range c.All {
+		dirs = append(dirs, s.Dir())
+	}
+	awaitPeers(t, c.JetStream(), dirs)
 	return c
 }
 
