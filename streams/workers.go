@@ -149,29 +149,25 @@ func NewWorkerID() string {
 func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, error) {
 	const op = "list the workers"
 	workers := []SessionRecord{}
-	var stored []time.Time
-	err := Scan(ctx, js, subjects.WorkersStream, ScanOptions{Bodies: true}, func(m Message) bool {
-		if KeyGone(m.Header) {
-			return true
-		}
-		r, err := DecodeSession(m.Data)
-		if err != nil && !errors.Is(err, ErrNewerRecord) {
-			return true // no worker wrote that
-		}
-		r.Seq = m.Seq
-		workers = append(workers, r)
-		stored = append(stored, m.Time)
-		return true
-	})
+	records, now, err := workerRecords(ctx, js)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return workers, nil
 	}
 	if err != nil {
 		return nil, explain(op, "", err)
 	}
-	info, err := streamInfo(ctx, js, subjects.WorkersStream)
-	if err != nil {
-		return nil, explain(op, "", err)
+	var stored []time.Time
+	for _, m := range records {
+		if KeyGone(m.Header) {
+			continue
+		}
+		r, err := DecodeSession(m.Data)
+		if err != nil && !errors.Is(err, ErrNewerRecord) {
+			continue // no worker wrote that
+		}
+		r.Seq = m.Seq
+		workers = append(workers, r)
+		stored = append(stored, m.Time)
 	}
 	for i := range workers {
 		r := &workers[i]
@@ -179,7 +175,7 @@ func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, 
 		case r.State == StateDead:
 			r.State = StateLost // and the time stored is that of the verdict, not of a beat
 			continue
-		case !r.Final() && info.TimeStamp.Sub(stored[i]) > r.Lease():
+		case !r.Final() && now.Sub(stored[i]) > r.Lease():
 			r.State = StateLost
 		}
 		r.BeatAt = stored[i]
@@ -192,6 +188,36 @@ func ListWorkers(ctx context.Context, js jetstream.JetStream) ([]SessionRecord, 
 		return a.StartedAt.Before(b.StartedAt)
 	})
 	return workers, nil
+}
+
+// workerScans is how often records are read on when some are missing.
+const workerScans = 20
+
+// workerRecords reads the last record of every key, and the server's time. A record that is rewritten while they are read
+// moves to the end, or ends the scan before its time: then the scan goes on behind what it saw, until as many keys were
+// seen as there are. A list without a worker that lives would be believed.
+func workerRecords(ctx context.Context, js jetstream.JetStream) (records map[string]Message, now time.Time, err error) {
+	records = map[string]Message{}
+	for tries, from := 1, uint64(0); ; tries++ {
+		err := Scan(ctx, js, subjects.WorkersStream, ScanOptions{Bodies: true, From: from}, func(m Message) bool {
+			records[m.Subject] = m
+			from = m.Seq + 1
+			return true
+		})
+		if err != nil {
+			return nil, now, err
+		}
+		info, err := streamInfo(ctx, js, subjects.WorkersStream)
+		if err != nil {
+			return nil, now, err
+		}
+		if uint64(len(records)) >= info.State.NumSubjects || tries == workerScans {
+			return records, info.TimeStamp, nil
+		}
+		if err := Pause(ctx, scanPause); err != nil {
+			return nil, now, err
+		}
+	}
 }
 
 // CheckWorkerID refuses with ErrWorkerAlive when a living session other than own has this worker id. A worker writes

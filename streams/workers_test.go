@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,37 @@ func TestSessionRecordJSON(t *testing.T) {
 	}
 	if _, err := streams.DecodeSession([]byte(`nonsense`)); err == nil || errors.Is(err, streams.ErrNewerRecord) {
 		t.Fatal(err)
+	}
+}
+
+// A list has every worker that lives, however often they beat meanwhile.
+func TestListWorkersWhileTheyBeat(t *testing.T) {
+	js := natstest.Start(t).JetStream()
+	makeQueue(t, js, ci)
+	all := []string{"a", "b", "c"}
+	for _, session := range all {
+		putSession(t, js, streams.SessionRecord{Session: session, Worker: session, State: streams.StateRunning, LeaseMS: 60_000, Queues: []string{"ci"}})
+	}
+	body, err := streams.SessionRecord{Worker: "again", State: streams.StateRunning, LeaseMS: 60_000, Queues: []string{"ci"}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(within(t))
+	var beats sync.WaitGroup
+	defer beats.Wait()
+	defer stop()
+	for _, session := range all {
+		beats.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = js.Publish(ctx, "$KV.WORKERS."+session, body) // the end interrupts one
+			}
+		})
+	}
+	for range 500 {
+		workers, err := streams.ListWorkers(within(t), js)
+		if err != nil || len(workers) != len(all) {
+			t.Fatalf("%d of %d workers are listed, %v", len(workers), len(all), err)
+		}
 	}
 }
 
