@@ -32,7 +32,7 @@ const (
 func TestMain(m *testing.M) {
 	switch os.Getenv(actAs) {
 	case asChild:
-		fleet.ServeFrames(act)
+		fleet.ServeFrames(1, act)
 		return
 	case asWorker:
 		os.Exit(work())

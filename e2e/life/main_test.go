@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/lifecycle/frames"
 )
@@ -30,33 +31,22 @@ func act(role string) {
 		fmt.Fprintln(os.Stderr, "no database")
 		os.Exit(3)
 	}
-	answers := os.NewFile(4, "answers")
-	send := func(b []byte) { _, _ = answers.Write(b) }
 	note("ready %s %d", os.Getenv("MARK"), os.Getpid())
-	send(frames.AppendReady(nil, 4))
-	orders := frames.NewReader(os.NewFile(3, "orders"), frames.Limits{})
-	for {
-		o, err := orders.Order()
-		if err != nil || o.Kind == frames.OrderStop {
-			return
-		}
-		if o.Kind == frames.OrderRun {
-			note("ran %s %s", os.Getenv("MARK"), o.Job.Entity)
-			send(frames.AppendProgress(nil, o.Run, 1, 2, "half"))
-			if string(o.Job.Body) == "hog" {
-				hoard = make([]byte, 200<<20)
-				for i := range hoard {
-					hoard[i] = 1
-				}
-				continue
+	fleet.ServeFrames(4, func(o frames.Order, send func([]byte)) {
+		note("ran %s %s", os.Getenv("MARK"), o.Job.Entity)
+		send(frames.AppendProgress(nil, o.Run, 1, 2, "half"))
+		switch string(o.Job.Body) {
+		case "hog":
+			hoard = make([]byte, 200<<20)
+			for i := range hoard {
+				hoard[i] = 1
 			}
-			if string(o.Job.Body) == "hold" {
-				continue // until it is ended
-			}
+		case "hold": // until it is ended
+		default:
 			time.Sleep(5 * time.Millisecond)
 			send(frames.AppendDone(nil, o.Run, nil))
 		}
-	}
+	})
 }
 
 // hoard is memory that is kept.

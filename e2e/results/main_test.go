@@ -21,7 +21,7 @@ const actAs = "RESULTS_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(actAs) != "" {
-		fleet.ServeFrames(act)
+		fleet.ServeFrames(1, act)
 		return
 	}
 	rig.Main(m)
