@@ -47,12 +47,15 @@ func TestAccountsAndDomain(t *testing.T) {
 		if err := streams.CheckServer(within(t), nc); err != nil {
 			return nil, err
 		}
-		return jetstream.New(nc)
+		return streams.JetStream(nc)
 	}
 	for _, domain := range []string{"leaf", "HUB"} {
 		if _, err := as("roomy", domain); err == nil || !strings.Contains(err.Error(), `"hub"`) || !strings.Contains(problem.Hint(err), "domain") {
 			t.Errorf("domain %s: %v", domain, err)
 		}
+	}
+	if _, err := as("roomy", "h.b"); err == nil || !strings.Contains(err.Error(), `"h.b"`) || !strings.Contains(problem.Hint(err), "one word") {
+		t.Errorf("no domain at all: %v", err)
 	}
 	roomy, err := as("roomy", "hub")
 	if err != nil {

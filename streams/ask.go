@@ -20,7 +20,7 @@ var ErrNoRight = errors.New("this user has no right to do that")
 func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte) (*nats.Msg, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	subject = apiPrefix + subject
+	subject = API(nc) + subject
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/subjects"
 )
 
 // DefaultURL is where a server is looked for when neither a URL nor a context is given.
@@ -40,6 +41,9 @@ type Options struct {
 	// Creds is a credentials file. It is read again on every connection, so it may be renewed.
 	Creds string
 	TLS   TLS
+	// Domain is the JetStream domain that has the streams, where leaf nodes join several. Empty: the context's, or that of the
+	// server.
+	Domain string
 	// Name is what the server shows for this connection.
 	Name string
 	// Timeout bounds one attempt to connect to one server. 0: 5 s.
@@ -71,6 +75,10 @@ const (
 // Errors are ErrNoServer (only without Wait, or when ctx ends), ErrAuth, ErrUnknownContext, or the trouble with a file.
 func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 	op := "connect to " + o.where()
+	if err := subjects.CheckDomain(o.Domain); err != nil {
+		err, _ := o.connectError(op, err)
+		return nil, err
+	}
 	if err := o.checkContext(op); err != nil {
 		return nil, err
 	}
@@ -172,7 +180,12 @@ func (o Options) attempt(ctx context.Context) (*nats.Conn, error) {
 		if at == "" {
 			at = DefaultURL
 		}
-		return nats.Connect(at, opts...)
+		nc, err := nats.Connect(at, opts...)
+		if err != nil {
+			return nil, err
+		}
+		dial.enter(nc, o.Domain)
+		return nc, nil
 	}
 	if o.URL != "" {
 		opts = append(opts, func(no *nats.Options) error {
@@ -187,18 +200,24 @@ func (o Options) attempt(ctx context.Context) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// In the domain itself its name changes nothing.
-	if set.JSDomain != "" && set.JSDomain != nc.ConnectedDomain() || set.JSAPIPrefix != "" {
-		in := nc.ConnectedDomain()
-		nc.Close()
-		return nil, fmt.Errorf("%w; the server's domain is %q", errDomain, in)
+	domain := o.Domain
+	if domain == "" {
+		domain = set.JSDomain
 	}
+	if err := subjects.CheckDomain(domain); err != nil || set.JSAPIPrefix != "" {
+		nc.Close()
+		if err == nil {
+			err = fmt.Errorf("%w: the context's jetstream_api_prefix is %q", errAPIPrefix, set.JSAPIPrefix)
+		}
+		return nil, err
+	}
+	dial.enter(nc, domain)
 	return nc, nil
 }
 
-var errDomain = errors.New("the context names a JetStream API prefix, or another domain than the server's, which is not supported")
-
 const trustedCert = "the server may want a certificate that it trusts and that has not expired: give it as tls.cert and tls.key"
+
+var errAPIPrefix = errors.New("an API prefix is not supported")
 
 // connectError says what kind of failure it is, and whether it is final: one that waiting does not cure.
 func (o Options) connectError(op string, err error) (_ error, final bool) {
@@ -229,8 +248,10 @@ func (o Options) connectError(op string, err error) (_ error, final bool) {
 		return problem.New(op, err, "check the paths of the credentials and certificates"), true
 	case errors.As(err, &syntax):
 		return problem.New(op, err, "a URL looks like nats://host:4222"), true
-	case errors.Is(err, errDomain):
-		return problem.New(op, err, "connect to a server of that domain itself"), true
+	case errors.Is(err, errAPIPrefix):
+		return problem.New(op, err, "name a domain instead (jetstream_domain), or connect to the account that has the streams"), true
+	case errors.Is(err, subjects.ErrDomain):
+		return problem.New(op, err, ""), true
 	}
 	return problem.New(op, fmt.Errorf("%w: %w", ErrNoServer, err), "is the NATS server running, and is the URL right? To try things out: coordinator dev"), false
 }
@@ -240,6 +261,14 @@ type dialer struct {
 	timeout time.Duration
 	inner   nats.CustomDialer // what a context brought along: a SOCKS proxy
 	first   atomic.Pointer[context.Context]
+	domain  string // see Domain; written before anybody else has the connection
+}
+
+// enter notes the domain of a connection. In the domain itself its name changes nothing.
+func (d *dialer) enter(nc *nats.Conn, domain string) {
+	if domain != nc.ConnectedDomain() {
+		d.domain = domain
+	}
 }
 
 func (d *dialer) option(o *nats.Options) error {

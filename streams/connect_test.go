@@ -16,6 +16,7 @@ import (
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/subjects"
 )
 
 // emptyHome keeps the contexts of whoever runs the tests out of them, and returns the folder of contexts.
@@ -40,7 +41,8 @@ func TestConnect(t *testing.T) {
 	}
 	write("prod", fmt.Sprintf(`{"url":"nats://%s","user":"u","password":"secret"}`, s.Addr()))
 	write("elsewhere", `{"url":"nats://127.0.0.1:1","user":"u","password":"secret"}`)
-	write("domain", fmt.Sprintf(`{"url":"nats://%s","user":"u","password":"secret","jetstream_domain":"hub"}`, s.Addr()))
+	write("prefix", fmt.Sprintf(`{"url":"nats://%s","user":"u","password":"secret","jetstream_api_prefix":"FROM.hub"}`, s.Addr()))
+	write("two", fmt.Sprintf(`{"url":"nats://%s","user":"u","password":"secret","jetstream_domain":"a.b"}`, s.Addr()))
 
 	for _, c := range []struct {
 		name    string
@@ -59,9 +61,11 @@ func TestConnect(t *testing.T) {
 		{name: "no password", o: streams.Options{URL: "nats://" + s.Addr(), Wait: true}, want: streams.ErrAuth, hint: "password"},
 		{name: "no server", o: streams.Options{URL: "nats://me:secret@127.0.0.1:1"}, want: streams.ErrNoServer, says: "nats://127.0.0.1:1", hint: "running", silence: "secret"},
 		{name: "no server in the context", o: streams.Options{Context: "elsewhere"}, want: streams.ErrNoServer, says: `context "elsewhere"`},
-		{name: "unknown context", o: streams.Options{Context: "prd", Wait: true}, want: streams.ErrUnknownContext, says: `"prd"`, hint: "domain, elsewhere, prod"},
+		{name: "unknown context", o: streams.Options{Context: "prd", Wait: true}, want: streams.ErrUnknownContext, says: `"prd"`, hint: "elsewhere, prefix, prod, two"},
 		{name: "context that is a path elsewhere", o: streams.Options{Context: "../../x"}, want: streams.ErrUnknownContext},
-		{name: "context with a domain", o: streams.Options{Context: "domain"}, says: "domain"},
+		{name: "context with an API prefix", o: streams.Options{Context: "prefix", Wait: true}, says: `"FROM.hub"`, hint: "domain"},
+		{name: "context with no domain", o: streams.Options{Context: "two", Wait: true}, want: subjects.ErrDomain, says: `"a.b"`, hint: "one word"},
+		{name: "no domain", o: streams.Options{URL: s.URL(), Domain: "a b", Wait: true}, want: subjects.ErrDomain, says: `"a b"`, hint: "one word"},
 		{name: "no such creds", o: streams.Options{URL: s.URL(), Creds: "/none.creds", Wait: true}, want: os.ErrNotExist, hint: "paths"},
 		{name: "no such certificate", o: streams.Options{URL: s.URL(), TLS: streams.TLS{Cert: "/none", Key: "/none"}, Wait: true}, want: os.ErrNotExist},
 		{name: "no such authority", o: streams.Options{URL: s.URL(), TLS: streams.TLS{CA: "/none"}, Wait: true}, want: os.ErrNotExist},

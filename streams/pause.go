@@ -198,7 +198,7 @@ func EndPause(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e s
 
 func writePause(ctx context.Context, js jetstream.JetStream, q subjects.Queue, key string, expect uint64, o PauseOptions) (PauseRecord, error) {
 	r := PauseRecord{V: 1, By: oneLine(o.By, maxDeadShort), Reason: oneLine(o.Reason, maxDeadText), At: time.Now().UTC()}
-	m := nats.NewMsg(pauseSubject(q, key))
+	m := nats.NewMsg(KV(js.Conn()) + pauseSubject(q, key))
 	if o.For > 0 {
 		ttl := max(o.For.Round(time.Second), time.Second)
 		r.Until = r.At.Add(ttl).Truncate(time.Second)
@@ -247,7 +247,7 @@ func resume(ctx context.Context, js jetstream.JetStream, q subjects.Queue, key, 
 const resumeKept = time.Hour
 
 func unpause(ctx context.Context, js jetstream.JetStream, q subjects.Queue, key string, expect uint64) error {
-	m := nats.NewMsg(pauseSubject(q, key))
+	m := nats.NewMsg(KV(js.Conn()) + pauseSubject(q, key))
 	m.Header.Set("KV-Operation", "DEL")
 	m.Header.Set(nats.ExpectedLastSubjSeqHdr, strconv.FormatUint(expect, 10))
 	m.Header.Set("Nats-TTL", strconv.Itoa(int(resumeKept/time.Second))+"s")

@@ -18,8 +18,6 @@ import (
 // message"; so what is a message is told here by the subject that it is acknowledged on, and single messages are
 // fetched as JSON.
 
-const apiPrefix = "$JS.API."
-
 // Message is one stored message.
 type Message struct {
 	Subject string
@@ -87,7 +85,7 @@ func Scan(ctx context.Context, js jetstream.JetStream, stream string, o ScanOpti
 	if o.Limit > 0 {
 		left = min(left, uint64(o.Limit))
 	}
-	p := puller{nc: js.Conn(), next: apiPrefix + "CONSUMER.MSG.NEXT." + stream + "." + info.Name}
+	p := puller{nc: js.Conn(), next: API(js.Conn()) + "CONSUMER.MSG.NEXT." + stream + "." + info.Name}
 	return p.run(ctx, left, o.Bodies, each)
 }
 
@@ -279,7 +277,7 @@ func request(ctx context.Context, nc *nats.Conn, subject string, ask, answer any
 	if err != nil {
 		return err
 	}
-	m, err := nc.RequestWithContext(ctx, apiPrefix+subject, text)
+	m, err := nc.RequestWithContext(ctx, API(nc)+subject, text)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,8 @@ const MinServer = "2.14"
 const minMajor, minMinor = 2, 14
 
 // CheckServer says whether the connected server can be used: new enough (ErrOldServer), with JetStream for this
-// account (ErrNoJetStream). A user without the right to ask is not told so here; its requests will tell.
+// account (ErrNoJetStream), in the domain that was named (ErrNoServer: the way to it may be down). A user without the right
+// to ask is not told so here; its requests will tell.
 func CheckServer(ctx context.Context, nc *nats.Conn) error {
 	op := "check the server at " + nc.ConnectedUrlRedacted()
 	if err := CheckVersion(nc.ConnectedServerVersion()); err != nil {
@@ -44,6 +45,9 @@ func CheckServer(ctx context.Context, nc *nats.Conn) error {
 	switch {
 	case errors.Is(err, ErrNoRight):
 		return nil
+	case errors.Is(err, nats.ErrNoResponders) && Domain(nc) != "":
+		return problem.New(op, fmt.Errorf("%w: nobody answers for the JetStream domain %q, the server's own is %q", ErrNoServer, Domain(nc), nc.ConnectedDomain()),
+			"another domain is reached where a leaf node joins this account with it")
 	case errors.Is(err, nats.ErrNoResponders):
 		return noJetStream(op, err)
 	case err != nil:

@@ -25,6 +25,7 @@ var (
 	ErrEncoding   = errors.New("not the canonical encoding")
 	ErrSubject    = errors.New("not a subject of this system")
 	ErrHeader     = errors.New("unusable header")
+	ErrDomain     = errors.New("not a JetStream domain")
 )
 
 // quote shows an input in an error, shortened, because inputs come from outside and may be of any length.

@@ -27,7 +27,9 @@ The roles are publisher, viewer, worker and operator; all means all four. An ope
 queues. Publishers get an account of their own: in the account of the streams a publisher could have the server's answers
 sent to the claims of running jobs. --shared puts them there nevertheless.
 
-With --permissions only the permissions are printed, as variables, for a configuration that has its own accounts.`,
+With --permissions only the permissions are printed, as variables, for a configuration that has its own accounts.
+
+With --js-domain it is for users of a leaf node: the streams are in that JetStream domain, elsewhere.`,
 		Example: "  coordinator auth show all --queue ci > auth.conf\n  coordinator auth show worker --queue ci --queue mail --permissions",
 	}
 	f := cmd.Flags()
@@ -36,8 +38,14 @@ With --permissions only the permissions are printed, as variables, for a configu
 	f.BoolVar(&shared, "shared", false, "publishers in the account of the streams: only those whom you trust as workers")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		grants, err := grantsOf(args, queues, shared)
+		if err == nil {
+			err = subjects.CheckDomain(a.connection.domain)
+		}
 		if err != nil {
 			return usage{err}
+		}
+		for i := range grants {
+			grants[i] = grants[i].In(a.connection.domain)
 		}
 		switch {
 		case a.json && len(grants) == 1:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/subjects"
 	"github.com/seriatim/seriatim/workerd/config"
 )
 
@@ -21,9 +22,9 @@ const defaultServer = streams.DefaultURL
 
 // connection is how the command line and the environment say where the server is.
 type connection struct {
-	server, context, creds, user, password string
-	tls                                    streams.TLS
-	timeout                                string
+	server, context, creds, user, password, domain string
+	tls                                            streams.TLS
+	timeout                                        string
 }
 
 func (c *connection) bind(f *pflag.FlagSet) {
@@ -35,6 +36,7 @@ func (c *connection) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.tls.CA, "tls-ca", "", "`file` with the authorities to trust (NATS_CA)")
 	f.StringVar(&c.tls.Cert, "tls-cert", "", "`file` with the client's certificate (NATS_CERT)")
 	f.StringVar(&c.tls.Key, "tls-key", "", "`file` with the client's key (NATS_KEY)")
+	f.StringVar(&c.domain, "js-domain", "", "JetStream `domain` of the queues, when leaf nodes join several")
 	f.StringVar(&c.timeout, "timeout", "", "how long to wait for an answer (NATS_TIMEOUT; default 5s)")
 }
 
@@ -65,11 +67,14 @@ func (a *App) resolve() (streams.Options, time.Duration, error) {
 		}
 		timeout = d
 	}
+	if err := subjects.CheckDomain(c.domain); err != nil {
+		return streams.Options{}, 0, usage{err}
+	}
 	if c.context == "" && c.server == "" {
 		c.context = streams.SelectedContext()
 	}
 	o := streams.Options{
-		URL: c.server, Context: c.context, Creds: c.creds, TLS: c.tls, Name: program, Timeout: timeout,
+		URL: c.server, Context: c.context, Creds: c.creds, Domain: c.domain, TLS: c.tls, Name: program, Timeout: timeout,
 	}
 	user, password := c.user, c.password
 	if user == "" && c.context == "" {
@@ -132,7 +137,7 @@ func (a *App) with(ctx context.Context, do func(ctx context.Context, s *session)
 	if err := streams.CheckServer(limited, nc); err != nil {
 		return err
 	}
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(timeout))
+	js, err := streams.JetStream(nc, jetstream.WithDefaultTimeout(timeout))
 	if err != nil {
 		return err
 	}

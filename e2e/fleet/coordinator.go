@@ -18,6 +18,8 @@ type Coordinator struct {
 	Binary, URL string
 	// URLFor says where a command goes, and as whom, when that depends on the command. It wins over URL.
 	URLFor func(args []string) string
+	// Domain is the JetStream domain of the queues, when it is not the server's.
+	Domain string
 	// Mark is the fleet's folder.
 	Mark string
 }
@@ -28,7 +30,11 @@ func (c Coordinator) Run(ctx context.Context, args ...string) ([]byte, error) {
 	if c.URLFor != nil {
 		at = c.URLFor(args)
 	}
-	cmd := exec.CommandContext(ctx, c.Binary, args...)
+	flags := args
+	if c.Domain != "" {
+		flags = append([]string{"--js-domain", c.Domain}, args...)
+	}
+	cmd := exec.CommandContext(ctx, c.Binary, flags...)
 	cmd.Env = append(os.Environ(), Mark+"="+c.Mark, "NATS_URL="+at, "NATS_CONTEXT=", "NATS_TIMEOUT=30s")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -35,6 +35,8 @@ type Worker struct {
 	Binary, Dir, Mark string
 	// URL is the server's, or that of a Proxy before it.
 	URL string
+	// Domain is the JetStream domain of the queues, when it is not the server's.
+	Domain string
 	// TLS has ca, cert and key, as in the configuration; none is no TLS.
 	TLS   map[string]string
 	Queue string
@@ -85,7 +87,7 @@ func (w *Worker) write(path string) error {
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"id":       fmt.Sprintf("%s.%d", w.Name, w.lives),
-		"nats":     map[string]any{"url": w.URL, "tls": w.TLS},
+		"nats":     map[string]any{"url": w.URL, "domain": w.Domain, "tls": w.TLS},
 		"queues":   queues,
 		"http":     "",
 		"shutdown": map[string]string{"timeout": or(w.Timeout, 10*time.Second), "kill_after": or(w.KillAfter, time.Second)},

@@ -26,7 +26,7 @@ func NewCluster(t testing.TB, n int, flags ...string) *Rig {
 func NewWith(t testing.TB, n int, settings []natstest.Option, flags ...string) *Rig {
 	t.Helper()
 	r := empty(t)
-	known := append(authorization(t), settings...)
+	known := append(Authorization(t), settings...)
 	if n == 1 {
 		r.Servers = []*natstest.Proc{natstest.Process(t, known...)}
 	} else {
@@ -37,7 +37,6 @@ func NewWith(t testing.TB, n int, settings []natstest.Option, flags ...string) *
 		}, known...)
 	}
 	r.begin(flags)
-	r.Admin.URLFor = func(args []string) string { return As(roleOf(args), r.URL()) }
 	return r
 }
 

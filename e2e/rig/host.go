@@ -31,9 +31,10 @@ func (r *Rig) Host(name string, pools ...fleet.Pool) *Host {
 		}
 		pools[i].Env = env
 	}
+	at, domain := r.entry()
 	h := &Host{r: r, Worker: &fleet.Worker{
 		Name: name, Binary: Binary(r.t, fleet.Build{Name: "workerd", Race: raceEnabled}), Dir: r.Dir, Mark: r.Dir,
-		URL: As(rights.Worker, r.URL()), Queue: Queue, Pools: pools,
+		URL: As(rights.Worker, at), Domain: domain, Queue: Queue, Pools: pools,
 	}}
 	r.hosts = append(r.hosts, h)
 	return h

@@ -46,6 +46,7 @@ type Rig struct {
 	Tail *fleet.Tail
 
 	t        testing.TB
+	leaf     *natstest.Proc          // where all but the test itself connects, see NewLeaf
 	ways     map[[2]int]*fleet.Proxy // from one server to another, by index
 	apart    sync.Map                // the servers that are cut off, by index
 	hosts    []*Host
@@ -73,7 +74,9 @@ func empty(t testing.TB) *Rig {
 func (r *Rig) begin(flags []string) {
 	r.t.Helper()
 	r.Server = r.Servers[0]
-	r.Admin = fleet.Coordinator{Binary: Binary(r.t, fleet.Build{Name: "coordinator"}), URL: r.URL(), Mark: r.Dir}
+	at, domain := r.entry()
+	// The queue is made by admin; what follows has the rights of a role.
+	r.Admin = fleet.Coordinator{Binary: Binary(r.t, fleet.Build{Name: "coordinator"}), URL: at, Domain: domain, Mark: r.Dir}
 	add := append([]string{"queue", "add", Queue}, flags...)
 	for tries := 1; ; tries++ {
 		ctx, cancel := context.WithTimeout(r.t.Context(), Bound)
@@ -87,6 +90,10 @@ func (r *Rig) begin(flags []string) {
 		if r.t.Logf("try %d: %v", tries, err); tries == 3 || len(r.Servers) == 1 {
 			r.t.Fatal(err)
 		}
+	}
+	r.Admin.URLFor = func(args []string) string {
+		at, _ := r.entry()
+		return As(roleOf(args), at)
 	}
 	r.t.Cleanup(r.cleanUp)
 }

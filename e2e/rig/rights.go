@@ -20,13 +20,13 @@ import (
 // Admin is the user who may do everything.
 const adminUser, password = "admin", "thepasswordofthisrig"
 
-// authorization is the printed configuration, with admin and the passwords put in.
-func authorization(t testing.TB) []natstest.Option {
+// Authorization is the printed configuration, with admin and the passwords put in.
+func Authorization(t testing.TB, flags ...string) []natstest.Option {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Bound)
 	defer cancel()
 	printer := fleet.Coordinator{Binary: Binary(t, fleet.Build{Name: "coordinator"})}
-	text, err := printer.Run(ctx, "auth", "show", "all", "--queue", Queue)
+	text, err := printer.Run(ctx, append([]string{"auth", "show", "all", "--queue", Queue}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,11 @@ import (
 // rigs know the printed users only, so the rest of the end-to-end tests runs under these rights too; here it is looked
 // at that nothing was refused on the way.
 func TestEveryRoleCanWork(t *testing.T) {
-	r := rig.New(t, "--max-attempts", "1", "--lease", "6s")
+	everyRoleCanWork(t, rig.New(t, "--max-attempts", "1", "--lease", "6s"))
+}
+
+func everyRoleCanWork(t *testing.T, r *rig.Rig) {
+	t.Helper()
 	dying := fleet.Pool{Name: "dying", Kinds: []string{"dying"}, Mode: "exec", Command: []string{"sh", "-c", "exit 100"}, Concurrency: 2}
 	// A pool that takes all kinds comes last.
 	w := r.Host("w1", dying, r.SleepExec(4)).Start()

@@ -71,6 +71,9 @@ func MaxStore(n int64) Option { return func(s *settings) { s.MaxStore = n } }
 // options win over what it says. URL then has the credentials of UserPassword, which must be in the configuration.
 func Config(text string) Option { return func(s *settings) { s.Config = text } }
 
+// More adds to the text of Config.
+func More(text string) Option { return func(s *settings) { s.Config += text } }
+
 // Dir sets the data folder, for a server that is to find the data of another one. Default: a folder of the test.
 func Dir(dir string) Option { return func(s *settings) { s.Dir = dir } }
 

@@ -43,6 +43,7 @@ type Engine struct {
 	// What follows belongs to the loop.
 	holder       *lane.Holder
 	wire         *wire
+	api, kv      string // what comes before a request to JetStream, and before the subject of a key that is written
 	queues       map[string]*queueState
 	heads        map[string][]wanted
 	writes       map[string]*write // by lane: the claim's write on its way
@@ -80,12 +81,12 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	if len(o.Queues) == 0 {
 		return nil, errors.New("start the engine: no queue is named")
 	}
-	js, err := jetstream.New(o.Conn)
+	js, err := streams.JetStream(o.Conn)
 	if err != nil {
 		return nil, fmt.Errorf("start the engine: %w", err)
 	}
 	e := &Engine{
-		opts: o, conn: o.Conn, js: js, lifeID: nuid.Next(), in: newInbox(), ended: make(chan struct{}),
+		opts: o, conn: o.Conn, js: js, api: streams.API(o.Conn), kv: streams.KV(o.Conn), lifeID: nuid.Next(), in: newInbox(), ended: make(chan struct{}),
 		queues: map[string]*queueState{}, heads: map[string][]wanted{}, writes: map[string]*write{},
 		others: map[string]streams.SessionRecord{}, visits: map[string][]func(){}, unservedAt: map[string]time.Duration{}, slots: o.Slots,
 		phase: streams.StateRunning, startedAt: time.Now().UTC(),

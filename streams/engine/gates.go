@@ -52,10 +52,10 @@ func (e *Engine) flushGates() {
 			bucket := q.LanesBucket()
 			switch {
 			case a.Write != nil:
-				e.wire.send(ask{kind: askLimit, gate: g, limit: a.Write.Op}, "$KV."+bucket+"."+limits.Key(a.Write.Name),
+				e.wire.send(ask{kind: askLimit, gate: g, limit: a.Write.Op}, e.kv+"$KV."+bucket+"."+limits.Key(a.Write.Name),
 					nats.Header{headerExpect: {strconv.FormatUint(a.Write.Expect, 10)}}, a.Write.Doc.Encode())
 			case a.Read != nil:
-				e.wire.send(ask{kind: askLimitRead, gate: g, limit: a.Read.Op}, "$JS.API.STREAM.MSG.GET.KV_"+bucket, nil,
+				e.wire.send(ask{kind: askLimitRead, gate: g, limit: a.Read.Op}, e.api+"STREAM.MSG.GET.KV_"+bucket, nil,
 					[]byte(`{"last_by_subj":`+quote("$KV."+bucket+"."+limits.Key(a.Read.Name))+`}`))
 			}
 		}

@@ -58,10 +58,10 @@ func (e *Engine) readHead(name string, r lane.ReadHead) {
 	switch {
 	case !utf8.ValidString(name):
 		// No request can name such a lane. Its job is going to be dead; the turn says which it is.
-		e.wire.send(ask{kind: askFirst, lane: name, op: r.Op}, "$JS.API.DIRECT.GET."+streamOf("JOBS_", name), nil,
+		e.wire.send(ask{kind: askFirst, lane: name, op: r.Op}, e.api+"DIRECT.GET."+streamOf("JOBS_", name), nil,
 			[]byte(`{"seq":`+strconv.FormatUint(max(r.Guess, 1), 10)+`,"batch":1}`))
 	case r.Leader:
-		e.wire.send(ask{kind: askHead, lane: name, op: r.Op}, "$JS.API.STREAM.MSG.GET."+streamOf("JOBS_", name), nil,
+		e.wire.send(ask{kind: askHead, lane: name, op: r.Op}, e.api+"STREAM.MSG.GET."+streamOf("JOBS_", name), nil,
 			[]byte(`{"seq":1,"next_by_subj":`+quote("jobs."+name)+`}`))
 	case r.First:
 		e.readFirst(name, r.Op)
@@ -73,7 +73,7 @@ func (e *Engine) readHead(name string, r lane.ReadHead) {
 
 // readFirst asks for the first message of a lane and how many follow.
 func (e *Engine) readFirst(name string, op lane.Op) {
-	e.wire.send(ask{kind: askFirst, lane: name, op: op}, "$JS.API.DIRECT.GET."+streamOf("JOBS_", name), nil,
+	e.wire.send(ask{kind: askFirst, lane: name, op: op}, e.api+"DIRECT.GET."+streamOf("JOBS_", name), nil,
 		[]byte(`{"seq":1,"next_by_subj":`+quote("jobs."+name)+`,"batch":1}`))
 }
 
@@ -100,7 +100,7 @@ func (e *Engine) readLast(b *headBatch) {
 		req.WriteString(quote("jobs." + w.lane))
 	}
 	req.WriteString(`],"batch":1024}`)
-	e.wire.send(ask{kind: askHeads, heads: b}, "$JS.API.DIRECT.GET.JOBS_"+b.queue, nil, []byte(req.String()))
+	e.wire.send(ask{kind: askHeads, heads: b}, e.api+"DIRECT.GET.JOBS_"+b.queue, nil, []byte(req.String()))
 }
 
 // headsAnswered takes one message of a batch's answer, and reports whether it was the last.

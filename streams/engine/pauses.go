@@ -74,7 +74,7 @@ func (e *Engine) readPause(a ask, ev lane.RecordRead) {
 		return
 	}
 	a.kind, a.record = askPause, &ev
-	e.wire.send(a, "$JS.API.STREAM.MSG.GET.KV_"+q.LanesBucket(), nil,
+	e.wire.send(a, e.api+"STREAM.MSG.GET.KV_"+q.LanesBucket(), nil,
 		[]byte(`{"last_by_subj":`+quote("$KV."+q.LanesBucket()+"."+entity.Key())+`}`))
 }
 

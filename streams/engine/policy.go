@@ -30,7 +30,8 @@ type queueState struct {
 // it is worked on, some time before its workers hear of that, and then a copy that lags would show what is done: there
 // only leaders are read, always.
 func (e *Engine) replicated(l streams.Loaded) bool {
-	e.clustered = e.clustered || e.conn.ConnectedClusterName() != "" // which is empty while the connection is down
+	e.clustered = e.clustered || streams.Domain(e.conn) != "" || // of whose servers nothing is known here
+		e.conn.ConnectedClusterName() != "" // which is empty while the connection is down
 	return l.Replicas > 1 || e.clustered
 }
 

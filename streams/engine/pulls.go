@@ -34,7 +34,7 @@ func (e *Engine) sendPull(p lane.Pull) {
 		pl.queue, pl.op, pl.left, pl.open = p.Queue, p.Op, p.N, true
 		pl.expires = e.now() + pullLife + time.Second
 		err = e.conn.PublishMsg(&nats.Msg{
-			Subject: "$JS.API.CONSUMER.MSG.NEXT.TURNS_" + p.Queue + "." + subjects.TurnsConsumer, Reply: pl.inbox,
+			Subject: e.api + "CONSUMER.MSG.NEXT.TURNS_" + p.Queue + "." + subjects.TurnsConsumer, Reply: pl.inbox,
 			Data: []byte(`{"batch":` + strconv.Itoa(p.N) + `,"expires":` + strconv.FormatInt(int64(pullLife), 10) + `}`),
 		})
 	}

@@ -55,7 +55,7 @@ func (e *Engine) perform(name string, a lane.Action) {
 		}
 		e.fence.end(name, a.Fence, a.Now, why)
 	case lane.DeleteJob:
-		e.wire.send(ask{kind: askDelete, lane: name, op: a.Op}, "$JS.API.STREAM.MSG.DELETE."+streamOf("JOBS_", name), nil,
+		e.wire.send(ask{kind: askDelete, lane: name, op: a.Op}, e.api+"STREAM.MSG.DELETE."+streamOf("JOBS_", name), nil,
 			[]byte(`{"seq":`+strconv.FormatUint(a.Seq, 10)+`,"no_erase":true}`))
 	case lane.MoveDead:
 		e.moveDead(name, a)
@@ -98,10 +98,10 @@ func (e *Engine) writeClaim(name string, a lane.WriteClaim) {
 func (e *Engine) readRecord(a ask) {
 	stream := streamOf("CLAIMS_", a.lane)
 	if !e.queue(a.lane).replicated {
-		e.wire.send(a, "$JS.API.DIRECT.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
+		e.wire.send(a, e.api+"DIRECT.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
 		return
 	}
-	e.wire.send(a, "$JS.API.STREAM.MSG.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
+	e.wire.send(a, e.api+"STREAM.MSG.GET."+stream, nil, []byte(`{"last_by_subj":`+quote("claims."+a.lane)+`}`))
 }
 
 // delivery is a turn's Token: how to answer it.
@@ -110,7 +110,7 @@ type delivery struct{ reply string }
 func (e *Engine) endTurn(name string, a lane.EndTurn) {
 	if e.queue(name).replicated {
 		// After a confirmed ack the message stays visible for milliseconds on other servers, and refuses new turns.
-		e.wire.send(ask{kind: askEnd, lane: name, op: a.Op}, "$JS.API.STREAM.MSG.DELETE."+streamOf("TURNS_", name), nil,
+		e.wire.send(ask{kind: askEnd, lane: name, op: a.Op}, e.api+"STREAM.MSG.DELETE."+streamOf("TURNS_", name), nil,
 			[]byte(`{"seq":`+strconv.FormatUint(a.Turn.Seq, 10)+`,"no_erase":true}`))
 		return
 	}

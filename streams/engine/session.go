@@ -48,7 +48,7 @@ func (e *Engine) putSession(a ask, session, write string, expect uint64, body []
 		headerExpect: {strconv.FormatUint(expect, 10)},
 		headerTTL:    {strconv.Itoa(int(streams.RecordTTL(e.lease)/time.Second)) + "s"},
 	}
-	e.wire.send(a, sessionSubject(session), h, body)
+	e.wire.send(a, e.kv+sessionSubject(session), h, body)
 }
 
 func sessionSubject(session string) string { return "$KV." + subjects.WorkersBucket + "." + session }
@@ -127,7 +127,7 @@ func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
 	case !ok || code != 0 && !refused:
 		// The tick sends it again.
 	case refused && e.sessionWrite != nil && e.sessionWrite.sent > 1:
-		e.wire.send(ask{kind: askOwn, op: a.op}, "$JS.API.STREAM.MSG.GET.KV_"+subjects.WorkersBucket, nil,
+		e.wire.send(ask{kind: askOwn, op: a.op}, e.api+"STREAM.MSG.GET.KV_"+subjects.WorkersBucket, nil,
 			[]byte(`{"last_by_subj":`+quote(sessionSubject(e.sessionWrite.id))+`}`))
 	case refused:
 		e.holder.SessionRefused(a.op)

@@ -171,13 +171,14 @@ func (s *sweeper) sweep(ctx context.Context, why string) error {
 
 // lock is taken by writing it where it expired.
 func (s *sweeper) lock(ctx context.Context) (bool, error) {
-	m := nats.NewMsg(sessionSubject("sweep." + string(s.q)))
+	key := sessionSubject("sweep." + string(s.q))
+	m := nats.NewMsg(s.e.kv + key)
 	m.Header.Set(headerExpect, "0")
 	last, err := s.e.js.Stream(ctx, "KV_"+subjects.WorkersBucket)
 	if err != nil {
 		return false, err
 	}
-	old, err := last.GetLastMsgForSubject(ctx, m.Subject)
+	old, err := last.GetLastMsgForSubject(ctx, key)
 	if err == nil {
 		if old.Header.Get("Nats-Marker-Reason") == "" {
 			return false, nil

@@ -93,7 +93,7 @@ func (s *Session) write(ctx context.Context, state string) error {
 	bound, cancel := context.WithTimeout(ctx, max(lease/3, time.Second))
 	defer cancel()
 	subject := "$KV." + subjects.WorkersBucket + "." + s.id
-	seq, err := s.put(bound, subject, body, expect, streams.RecordTTL(lease))
+	seq, err := s.put(bound, streams.KV(s.js.Conn())+subject, body, expect, streams.RecordTTL(lease))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unsure != 0 {

@@ -137,6 +137,31 @@ func For(role Role, queues []subjects.Queue, shared bool) (Grant, error) {
 	return g, nil
 }
 
+// In is the same for a user who is connected elsewhere than in the JetStream domain of the streams: by a leaf node.
+func (g Grant) In(domain string) Grant {
+	if domain == "" {
+		return g
+	}
+	move := func(list []string) []string {
+		list = slices.Clone(list)
+		for i, s := range list {
+			switch rest, isAPI := strings.CutPrefix(s, api); {
+			case isAPI:
+				list[i] = subjects.PrefixAPI(domain) + rest
+			case strings.HasPrefix(s, "$KV."):
+				list[i] = subjects.PrefixKV(domain) + s
+			}
+		}
+		return list
+	}
+	g.Publish.Allow, g.Publish.Deny = move(g.Publish.Allow), move(g.Publish.Deny)
+	g.groups = slices.Clone(g.groups)
+	for i := range g.groups {
+		g.groups[i].subjects = move(g.groups[i].subjects)
+	}
+	return g
+}
+
 // Variable is the name of the permissions in a configuration, such as ROLE_WORKER_CI.
 func (g Grant) Variable() string { return "ROLE_" + upper(g.User) }
 

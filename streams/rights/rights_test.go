@@ -117,3 +117,31 @@ func TestGrants(t *testing.T) {
 		}
 	}
 }
+
+// By a leaf node the subjects of requests and of keys that are written have the domain's prefix, and nothing else changes.
+func TestInADomain(t *testing.T) {
+	for _, here := range grants(t, true, "ci") {
+		there := here.In("hub")
+		if len(there.Publish.Allow) != len(here.Publish.Allow) || !slices.Equal(there.Subscribe.Allow, here.Subscribe.Allow) {
+			t.Errorf("%+v", there)
+		}
+		for i, s := range append(slices.Clone(here.Publish.Allow), here.Publish.Deny...) {
+			moved := append(slices.Clone(there.Publish.Allow), there.Publish.Deny...)[i]
+			want := s
+			if rest, is := strings.CutPrefix(s, "$JS.API."); is {
+				want = "$JS.hub.API." + rest
+			} else if strings.HasPrefix(s, "$KV.") {
+				want = "$JS.hub.API." + s
+			}
+			if moved != want {
+				t.Errorf("%s became %s", s, moved)
+			}
+		}
+		if text := Permissions(there); strings.Contains(text, `"$JS.API.`) || strings.Contains(text, `"$KV.`) {
+			t.Error(text)
+		}
+		if same := here.In(""); !slices.Equal(same.Publish.Allow, here.Publish.Allow) {
+			t.Errorf("%+v", same)
+		}
+	}
+}

@@ -95,7 +95,7 @@ func (d *drainer) run(ctx context.Context) {
 // pull asks for due jobs once, and moves what comes until the pull is over.
 func (d *drainer) pull(ctx context.Context, inbox string, in <-chan *nats.Msg) {
 	ask := fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, dueBatch, pullLife)
-	err := d.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+d.q.ScheduleStream()+"."+streams.DueConsumer, inbox, ask)
+	err := d.nc.PublishRequest(streams.API(d.nc)+"CONSUMER.MSG.NEXT."+d.q.ScheduleStream()+"."+streams.DueConsumer, inbox, ask)
 	if err != nil {
 		_ = streams.Pause(ctx, unpulled) // away; the next pull comes when this is over
 		return

@@ -33,7 +33,7 @@ type Keeper struct {
 
 // Start starts a Keeper; Stop ends it. A server or a queue that is away is waited for.
 func Start(o Options) (*Keeper, error) {
-	js, err := jetstream.New(o.Conn, jetstream.WithPublishAsyncTimeout(stepBound), jetstream.WithDefaultTimeout(streams.RequestTimeout))
+	js, err := streams.JetStream(o.Conn, jetstream.WithPublishAsyncTimeout(stepBound), jetstream.WithDefaultTimeout(streams.RequestTimeout))
 	if err != nil {
 		return nil, err
 	}

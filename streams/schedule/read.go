@@ -51,7 +51,7 @@ func readSome(ctx context.Context, nc *nats.Conn, sub *nats.Subscription, q subj
 	if err != nil {
 		return 0, false, err
 	}
-	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+q.ScheduleStream(), sub.Subject, ask); err != nil {
+	if err := nc.PublishRequest(streams.API(nc)+"DIRECT.GET."+q.ScheduleStream(), sub.Subject, ask); err != nil {
 		return 0, false, err
 	}
 	for {

@@ -42,11 +42,13 @@ type Config struct {
 	origins map[string]Origin
 }
 
-// NATS says how to reach the server. URL may be a comma-separated list.
+// NATS says how to reach the server. URL may be a comma-separated list. Domain is the JetStream domain that has the queues,
+// when it is not the server's own.
 type NATS struct {
 	URL     string `yaml:"url"`
 	Context string `yaml:"context"`
 	Creds   string `yaml:"creds"`
+	Domain  string `yaml:"domain"`
 	TLS     TLS    `yaml:"tls"`
 }
 

@@ -12,6 +12,7 @@ var flagTable = []struct{ name, short, key, usage string }{
 	{"server", "s", "nats.url", "NATS server `URL`, or several with commas between them"},
 	{"context", "", "nats.context", "`name` of a NATS context"},
 	{"creds", "", "nats.creds", "credentials `file`"},
+	{"js-domain", "", "nats.domain", "JetStream `domain` of the queues, when leaf nodes join several"},
 	{"tls-ca", "", "nats.tls.ca", "`file` with the certificate authorities to trust"},
 	{"tls-cert", "", "nats.tls.cert", "`file` with the client's certificate"},
 	{"tls-key", "", "nats.tls.key", "`file` with the client's key"},

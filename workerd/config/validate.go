@@ -64,6 +64,9 @@ func (v *validator) top() {
 	if cfg.NATS.URL == "" && cfg.NATS.Context == "" {
 		v.fail("nats.url", "is empty, and no context is given")
 	}
+	if err := subjects.CheckDomain(cfg.NATS.Domain); err != nil {
+		v.fail("nats.domain", "%v: %s", err, problem.Hint(err))
+	}
 	if (cfg.NATS.TLS.Cert == "") != (cfg.NATS.TLS.Key == "") {
 		v.fail("nats.tls.cert", "a certificate and its key go together: give both or none")
 	}

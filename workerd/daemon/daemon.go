@@ -189,7 +189,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	d.health.conn.Store(d.conn)
 	d.health.connected(true)
 	d.natsBack()
-	js, err := jetstream.New(d.conn)
+	js, err := streams.JetStream(d.conn)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
@@ -256,7 +256,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 func (d *daemon) connect(ctx context.Context) (*nats.Conn, error) {
 	n := d.cfg.NATS
 	return streams.Connect(ctx, streams.Options{
-		URL: n.URL, Context: n.Context, Creds: n.Creds, TLS: streams.TLS{CA: n.TLS.CA, Cert: n.TLS.Cert, Key: n.TLS.Key},
+		URL: n.URL, Context: n.Context, Creds: n.Creds, Domain: n.Domain, TLS: streams.TLS{CA: n.TLS.CA, Cert: n.TLS.Cert, Key: n.TLS.Key},
 		Name: "workerd " + d.id, Wait: true,
 		OnWait: func(err error, next time.Duration) {
 			d.log.Warn().Err(err).Dur("next", next).Msg("no NATS server yet; waiting for it")
