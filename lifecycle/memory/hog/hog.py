@@ -35,13 +35,18 @@ orders = os.fdopen(3, "rb", buffering=0)
 answers = os.fdopen(4, "wb", buffering=0)
 
 
+def tell(*words):
+    with lock:  # or the words of two threads mix
+        print(*words, flush=True)
+
+
 def say(frame):
     with lock:
         answers.write(json.dumps(frame).encode() + b"\n")
 
 
 def done(job, text=""):
-    print("ends", job["entity"], flush=True)
+    tell("ends", job["entity"])
     with lock:
         answers.write(b'{"done":%d,"len":%d}\n%s' % (job["run"], len(text), text.encode()))
 
@@ -57,7 +62,7 @@ def act(job, body):
         kind, _, body = body.partition("\n")
     words = kind.split()
     mib = int(words[-1]) if words[-1].isdigit() else 0
-    print("begins", job["entity"], flush=True)
+    tell("begins", job["entity"])
     if words[0] == "echo":
         done(job, body)
     elif words[0] == "pid":
