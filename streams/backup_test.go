@@ -102,6 +102,7 @@ var kept = []string{"JOBS_ci", "DEAD_ci", "SCHEDULE_ci", "KV_LANES_ci"}
 
 // What was saved comes back as it was, on a server that never saw it, and the queue works.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	from := natstest.Start(t).JetStream()
 	claims := fillQueue(t, from)
 	dir := filepath.Join(t.TempDir(), "backup")
@@ -183,6 +184,7 @@ func lastFence(t *testing.T, js jetstream.JetStream) uint64 {
 
 // A backup of one server becomes a queue with three copies.
 func TestRestoreWithMoreReplicas(t *testing.T) {
+	t.Parallel()
 	from := natstest.Start(t).JetStream()
 	fillQueue(t, from)
 	dir := filepath.Join(t.TempDir(), "backup")
@@ -273,6 +275,7 @@ func TestUnusableBackups(t *testing.T) {
 // A worker that runs a job of the queue keeps it from being restored; one that says, after the queue was gone, that it
 // runs nothing does not.
 func TestRestoreWaitsForWorkers(t *testing.T) {
+	t.Parallel()
 	js := natstest.Start(t).JetStream()
 	fillQueue(t, js)
 	dir := filepath.Join(t.TempDir(), "backup")

@@ -125,6 +125,7 @@ func TestTooManyReplicas(t *testing.T) {
 
 // A server that has just died does not hold up who reads a stream, although the consumer that reads may be put on it.
 func TestScanWhileAServerIsAway(t *testing.T) {
+	t.Parallel()
 	servers := natstest.Processes(t, 3, func(_, _ int, addr string) string { return addr })
 	js := servers[0].JetStream()
 	makeQueue(t, js, ci, func(p *streams.Policy) { p.Replicas, p.Storage = 3, streams.StorageFile })

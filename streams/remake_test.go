@@ -105,6 +105,7 @@ func TestAQueueIsNotMadeOfLeftovers(t *testing.T) {
 
 // A making that was cut off between a stream and its subjects is nothing yet, and the next making completes it.
 func TestAClosedStreamIsNoQueueYet(t *testing.T) {
+	t.Parallel()
 	js := natstest.Start(t).JetStream()
 	ctx := within(t)
 	p := makeQueue(t, js, ci)

@@ -57,6 +57,7 @@ func TestSessionRecordJSON(t *testing.T) {
 
 // A list has every worker that lives, however often they beat meanwhile.
 func TestListWorkersWhileTheyBeat(t *testing.T) {
+	t.Parallel()
 	js := natstest.Start(t).JetStream()
 	makeQueue(t, js, ci)
 	all := []string{"a", "b", "c"}
