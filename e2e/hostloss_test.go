@@ -37,7 +37,7 @@ func TestHostLoss(t *testing.T) {
 	}
 	r.Import(list...)
 	onto("a", 0)
-	rounds := times(t, 1, 10)
+	rounds := rig.Rounds(t, rig.Size(1, 10))
 	var took []time.Duration
 	for i := range rounds {
 		lost, other := hosts[i%2], hosts[(i+1)%2]

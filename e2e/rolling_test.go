@@ -3,9 +3,7 @@ package e2e
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -17,19 +15,6 @@ import (
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/streams/lane"
 )
-
-// times is how often something is tried: SERIATIM_ROUNDS, or a number that suits the size of the run.
-func times(t *testing.T, quick, full int) int {
-	t.Helper()
-	if text := os.Getenv("SERIATIM_ROUNDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("SERIATIM_ROUNDS is %q, not a number above 0", text)
-		}
-		return n
-	}
-	return rig.Size(quick, full)
-}
 
 // claims reads along in all that is written into the queue's claims.
 type claims struct {
@@ -111,7 +96,7 @@ func awaitStarts(starts *[]record.Event, worker string, from int64, n int, last 
 func TestRollingRestart(t *testing.T) {
 	const ahead = 2500 // jobs that wait at least, so that there is always something to do
 	ops := operations(t, 1<<30, 1<<30)
-	rounds := times(t, 2, 10)
+	rounds := rig.Rounds(t, rig.Size(2, 10))
 	r := rig.New(t)
 	seen := readClaims(t, r)
 	var events []record.Event

@@ -150,7 +150,11 @@ func (a *App) showLane(l streams.LaneInfo) {
 	if c := l.Claim; c != nil {
 		claim := fmt.Sprintf("%s, job %d, fence %d, attempt %d", c.State, c.Job, c.Fence, c.Attempt)
 		if c.State != lane.Held && (l.Head == nil || l.Head.Seq > c.Job) {
-			claim += map[bool]string{false: "; that job has ended", true: "; that job let others pass"}[c.Passing]
+			what := "has ended"
+			if c.Passing {
+				what = "let others pass"
+			}
+			claim += "; that job " + what
 		}
 		list = append(list, fact{"claim", claim})
 		if !c.Zero() {

@@ -26,7 +26,7 @@ func NewCluster(t testing.TB, n int, flags ...string) *Rig {
 func NewWith(t testing.TB, n int, settings []natstest.Option, flags ...string) *Rig {
 	t.Helper()
 	r := empty(t)
-	known := append(Authorization(t), settings...)
+	known := append(authorization(t), settings...)
 	if n == 1 {
 		r.Servers = []*natstest.Proc{natstest.Process(t, known...)}
 	} else {

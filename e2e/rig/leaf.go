@@ -24,9 +24,9 @@ func NewLeaf(t testing.TB, flags ...string) *Rig {
 	of := func(domain, leafnodes string) natstest.Option {
 		return natstest.More(fmt.Sprintf("\njetstream { domain: %s }\nleafnodes { %s }\n", domain, leafnodes))
 	}
-	r.Servers = []*natstest.Proc{natstest.Process(t, append(Authorization(t), of(Hub, fmt.Sprintf("listen: \"127.0.0.1:%d\"", port)))...)}
+	r.Servers = []*natstest.Proc{natstest.Process(t, append(authorization(t), of(Hub, fmt.Sprintf("listen: \"127.0.0.1:%d\"", port)))...)}
 	remote := fmt.Sprintf("remotes: [ { url: \"nats-leaf://%s:%s@127.0.0.1:%d\", account: %s } ]", adminUser, password, port, rights.StreamsAccount)
-	r.leaf = natstest.Process(t, append(Authorization(t, "--js-domain", Hub), of("leaf", remote))...)
+	r.leaf = natstest.Process(t, append(authorization(t, "--js-domain", Hub), of("leaf", remote))...)
 	r.AwaitHub()
 	r.begin(flags)
 	return r

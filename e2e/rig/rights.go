@@ -20,8 +20,8 @@ import (
 // Admin is the user who may do everything.
 const adminUser, password = "admin", "thepasswordofthisrig"
 
-// Authorization is the printed configuration, with admin and the passwords put in.
-func Authorization(t testing.TB, flags ...string) []natstest.Option {
+// authorization is the printed configuration, with admin and the passwords put in.
+func authorization(t testing.TB, flags ...string) []natstest.Option {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Bound)
 	defer cancel()
