@@ -45,7 +45,11 @@ func (r *Reader) Size(leader int, limit int64) (Size, bool) {
 	}
 	t.age++
 	if grown := max(0, s.Resident-t.resident); t.exact == 0 || t.age >= stale || t.exact+grown > limit {
-		t.exact, t.resident, t.age = r.exact(t), s.Resident, 0
+		t.resident, t.age = s.Resident, 0
+		var whole bool
+		if t.exact, whole = r.exact(t); !whole {
+			t.age = stale
+		}
 	}
 	s.Bytes = min(s.Resident, t.exact+max(0, s.Resident-t.resident))
 	return s, known
@@ -68,16 +72,21 @@ func (r *Reader) resident(pid int) (int64, bool) {
 }
 
 // exact is the exact size of a tree. A process that does not let itself be read so (another user's, an old kernel) counts
-// with its resident size.
-func (r *Reader) exact(t *tree) (sum int64) {
+// with its resident size. It is not whole when a process was left out that may count soon.
+func (r *Reader) exact(t *tree) (sum int64, whole bool) {
+	whole = true
 	for _, pid := range t.pids {
+		if r.twin(pid) {
+			whole = false
+			continue
+		}
 		pss, err := r.pss(pid)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) || errors.Is(err, errNoPSS) {
 			pss, _ = r.resident(pid)
 		}
 		sum += pss
 	}
-	return sum
+	return sum, whole
 }
 
 var errNoPSS = errors.New("no exact size")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/seriatim/seriatim/internal/problem"
 )
@@ -21,6 +22,9 @@ type Reader struct {
 	members map[int]*member // by pid
 	trees   map[int]*tree   // by the leader's pid
 	buf     []byte
+	// shares tells whether two processes have one and the same memory.
+	shares func(pid, other int) (bool, error)
+	now    func() time.Time
 }
 
 // member is a process of a tree. Its descriptor belongs to this very process: once it has ended, reads fail, even when
@@ -29,6 +33,9 @@ type member struct {
 	leader  int
 	started uint64   // in ticks since boot: with the pid it names a process for ever
 	statm   *os.File // nil when it could not be opened
+	parent  int
+	embryo  bool      // it runs no program of its own yet
+	seen    time.Time // for the first time
 }
 
 // tree is a child with all that it started.
@@ -43,6 +50,7 @@ type tree struct {
 func NewReader(root string) *Reader {
 	return &Reader{
 		root: root, page: int64(os.Getpagesize()), members: map[int]*member{}, trees: map[int]*tree{}, buf: make([]byte, 4096),
+		shares: sharesMemory, now: time.Now,
 	}
 }
 
@@ -57,6 +65,7 @@ func (r *Reader) Close() {
 type row struct {
 	parent, group, session int
 	started                uint64
+	embryo                 bool
 	leader                 int // of the tree that it belongs to: 0 is none, -1 is not yet looked up
 }
 
@@ -90,7 +99,7 @@ func (r *Reader) Scan(leaders []int, kin func(pid int) int) error {
 	for pid := range table {
 		if leader := r.leaderOf(table, pid, kin, 0); leader > 0 {
 			trees[leader].pids = append(trees[leader].pids, pid)
-			r.keep(pid, leader, table[pid].started)
+			r.keep(pid, leader, table[pid])
 		}
 	}
 	return nil
@@ -166,6 +175,9 @@ func readNames(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
+// forkNoExec is PF_FORKNOEXEC of linux/sched.h: the process was forked and has not begun a program since.
+const forkNoExec = 0x40
+
 // parseStat reads /proc/<pid>/stat. The name in it stands in parentheses and may hold anything.
 func parseStat(stat []byte) (pid int, _ *row) {
 	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
@@ -184,18 +196,20 @@ func parseStat(stat []byte) (pid int, _ *row) {
 	row.parent, _ = strconv.Atoi(string(fields[1]))
 	row.group, _ = strconv.Atoi(string(fields[2]))
 	row.session, _ = strconv.Atoi(string(fields[3]))
+	flags, _ := strconv.ParseUint(string(fields[6]), 10, 64)
+	row.embryo = flags&forkNoExec != 0
 	row.started, _ = strconv.ParseUint(string(fields[19]), 10, 64)
 	return pid, row
 }
 
-func (r *Reader) keep(pid, leader int, started uint64) {
+func (r *Reader) keep(pid, leader int, row *row) {
 	m := r.members[pid]
 	if m == nil {
-		m = &member{started: started}
+		m = &member{started: row.started, seen: r.now()}
 		m.statm, _ = os.Open(filepath.Join(r.root, strconv.Itoa(pid), "statm"))
 		r.members[pid] = m
 	}
-	m.leader = leader
+	m.leader, m.parent, m.embryo = leader, row.parent, row.embryo
 }
 
 func (r *Reader) drop(pid int) {

@@ -44,6 +44,14 @@ func (tab *table) write(pid int, name, text string) {
 	}
 }
 
+func (tab *table) stat(pid int) string {
+	b, err := os.ReadFile(filepath.Join(tab.dir, fmt.Sprint(pid), "stat"))
+	if err != nil {
+		tab.t.Fatal(err)
+	}
+	return string(b)
+}
+
 func (tab *table) gone(pid int) { _ = os.RemoveAll(filepath.Join(tab.dir, fmt.Sprint(pid))) }
 
 func (tab *table) scan(r *Reader, leaders ...int) {

@@ -10,6 +10,7 @@
 //	hog N         tells that it begins, takes N MiB in small steps and never ends
 //	hog child N   the same in a child of its own; `hog session N` in a session of its own, `hog daemon N` there and
 //	              without a parent
+//	spawn N       keeps N MiB more, and starts one short program after the other until the file in its body is there
 //	wait for file waits for the file in its body
 //	hang          never ends
 //	pid, echo     answers with its pid, with its body
@@ -111,7 +112,12 @@ func order(kind, body string) (words []string, rest string) {
 }
 
 func awaitFile(path string) {
-	for _, err := os.Stat(path); err != nil; _, err = os.Stat(path) {
+	for !isThere(path) {
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
