@@ -38,7 +38,7 @@ func TestAJobThatDoesNotEndInTimeCostsItsChild(t *testing.T) {
 			h := start(t, children(t, role))
 			neighbour := h.begin(t.Context(), lifecycle.Job{Kind: "hang"})
 			h.started()
-			pid := h.Children()[0].PID
+			pid := h.child().PID
 			h.want(h.runIn(t.Context(), lifecycle.Job{Kind: "hang", Timeout: time.Millisecond}), lifecycle.TimedOut, "timed out after 1ms")
 			h.want(h.wait(neighbour), lifecycle.Interrupted, "past its timeout")
 			wantDead(t, pid)
@@ -71,11 +71,11 @@ func TestCancelledJobs(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			result := h.begin(ctx, lifecycle.Job{Kind: c.kind})
 			h.started()
-			pid := h.Children()[0].PID
+			pid := h.child().PID
 			cancel(c.cause)
 			h.want(h.wait(result), lifecycle.Interrupted, c.err)
 			h.want(h.run("echo", ""), lifecycle.Done, "")
-			if now := h.Children()[0].PID; (now != pid) != c.replaced {
+			if now := h.child().PID; (now != pid) != c.replaced {
 				t.Errorf("child %d is now %d", pid, now)
 			}
 		})
@@ -149,7 +149,7 @@ func TestStopByForce(t *testing.T) {
 				} else {
 					h.line("started")
 				}
-				pid := h.Children()[0].PID
+				pid := h.child().PID
 				h.Stop(ended(cause))
 				h.want(h.wait(result), lifecycle.Interrupted, "the pool is stopped")
 				wantDead(t, pid)

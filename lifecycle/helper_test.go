@@ -398,3 +398,17 @@ func wantDead(t *testing.T, pid int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("process %d is dead", pid), func() bool { return isDead(pid) })
 }
+
+// child is the first child, once there is one: a job's process may be heard before the pool lists it.
+func (h *harness) child() (first lifecycle.ChildInfo) {
+	h.t.Helper()
+	eventually(h.t, "a child is listed", func() bool {
+		list := h.Children()
+		if len(list) == 0 {
+			return false
+		}
+		first = list[0]
+		return true
+	})
+	return first
+}

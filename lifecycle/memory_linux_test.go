@@ -62,10 +62,10 @@ func TestScenario18SoftLimitCrossedAndLeftBeforeTheBalloonEnds(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "go")
 		spike := h.begin(t.Context(), lifecycle.Job{Kind: "spike 150", Body: []byte(file)})
 		h.started()
-		eventually(t, "the guard sees it", func() bool { return h.Children()[0].TreeBytes > 100*mib })
+		eventually(t, "the guard sees it", func() bool { return h.child().TreeBytes > 100*mib })
 		touch(t, file)
 		h.want(h.wait(spike), lifecycle.Done, "")
-		eventually(t, "the guard sees its end", func() bool { n := h.Children()[0].TreeBytes; return n > 0 && n < 100*mib })
+		eventually(t, "the guard sees its end", func() bool { n := h.child().TreeBytes; return n > 0 && n < 100*mib })
 		h.quietSoFar()
 	})
 }
@@ -230,9 +230,9 @@ func TestScenario21PreloadedForks(t *testing.T) {
 		h := start(t, cfg)
 		h.want(h.run("echo", ""), lifecycle.Done, "")
 		eventually(t, "all forks are up", func() bool { return lifecycle.Resident(h.Pool) > 800*mib })
-		eventually(t, "they are measured", func() bool { return h.Children()[0].TreeBytes > 200*mib })
+		eventually(t, "they are measured", func() bool { return h.child().TreeBytes > 200*mib })
 		h.looked(20)
-		info := h.Children()[0]
+		info := h.child()
 		t.Logf("resident %v, exact %v", memory.Bytes(lifecycle.Resident(h.Pool)), memory.Bytes(info.TreeBytes))
 		if info.TreeBytes > 450*mib {
 			t.Errorf("%+v", info)
@@ -323,7 +323,7 @@ func TestLegacyModeLooksAfterJobsAndGoesOnDuringTheGrace(t *testing.T) {
 	leak := h.run("grow 150", "")
 	h.want(leak, lifecycle.Done, "")
 	eventually(t, "the guard has looked", func() bool { // a busy host may notice only when the next child is there
-		c := h.Children()[0]
+		c := h.child()
 		return c.TreeBytes > 100*mib || strconv.Itoa(c.PID) != string(leak.Body)
 	})
 	// Jobs are taken, and nothing is told, until the grace is over.
@@ -405,7 +405,7 @@ func TestAStopShortensTheGuardsGrace(t *testing.T) {
 	hog := h.begin(t.Context(), lifecycle.Job{Kind: "hog 160"})
 	h.started()
 	h.event(lifecycle.EventOverMemory)
-	eventually(t, "it is being ended", func() bool { return h.Children()[0].State == lifecycle.ChildStopping })
+	eventually(t, "it is being ended", func() bool { return h.child().State == lifecycle.ChildStopping })
 	h.Stop(ended(context.DeadlineExceeded))
 	if r := h.wait(hog); r.Cause != lifecycle.Memory && r.Cause != lifecycle.Interrupted {
 		t.Errorf("got %+v", r)

@@ -364,7 +364,7 @@ func TestAJobThatADyingChildNeverReadDidNotStart(t *testing.T) {
 	pid := h.event(lifecycle.EventReady).PID
 	small := h.begin(t.Context(), lifecycle.Job{Kind: "a"})
 	large := h.begin(t.Context(), lifecycle.Job{Kind: "b", Body: make([]byte, 1<<20)}) // more than the pipe takes
-	eventually(t, "both jobs are handed over", func() bool { return h.Children()[0].Jobs == 2 })
+	eventually(t, "both jobs are handed over", func() bool { return h.child().Jobs == 2 })
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
