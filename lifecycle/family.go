@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // MarkVariable is the environment variable that every child carries, and whatever it spawns with it: the instance of
@@ -17,11 +18,12 @@ const MarkVariable = "SERIATIM_CHILD"
 // A process that is in the table is waited for by whoever started it, and by nobody else: a status can be taken once. A
 // child that is not in the table is a stranger; it may be killed and reaped by anyone who holds starting. So whoever
 // starts a process, or reaps it, holds starting for reading until the table says so.
-var family = &kin{known: map[int]string{}, condemned: map[int]string{}}
+var family = &kin{known: map[int]string{}, condemned: map[int]string{}, blank: map[int]time.Time{}}
 
 type kin struct {
 	starting  sync.RWMutex
-	condemned map[int]string // by pid: orphans that were killed, and after whose end; guarded by starting
+	condemned map[int]string    // by pid: orphans that were killed, and after whose end; guarded by starting
+	blank     map[int]time.Time // by pid: since when an orphan shows neither arguments nor an environment; guarded by starting
 
 	mu       sync.Mutex
 	known    map[int]string // by pid: its mark

@@ -47,6 +47,7 @@ func (k *kin) orphans(do func(pid int)) (stale bool) {
 		}
 		if reaped(pid) {
 			delete(k.condemned, pid)
+			delete(k.blank, pid)
 			stale = true
 			continue
 		}
@@ -78,7 +79,12 @@ func (k *kin) clear(mark string) bool {
 		found := false
 		var roots []int
 		stale := k.orphans(func(pid int) {
-			if (mark == "" || k.mayKill(pid, mark)) && k.killOrphan(pid) {
+			whose := toKill
+			if mark != "" {
+				whose = k.whose(pid, mark)
+			}
+			found = found || whose == undecided
+			if whose == toKill && k.killOrphan(pid) {
 				k.condemned[pid] = mark
 				found = true
 				roots = append(roots, pid)
@@ -98,20 +104,51 @@ func (k *kin) clear(mark string) bool {
 	return false
 }
 
-// mayKill reports whether an orphan is the child's that has this mark, or nobody's. One that is nobody's and does not die
-// is waited for after the end of one child, not of all that end later.
-func (k *kin) mayKill(pid int, mark string) bool {
+// claim is what the end of a child means for an orphan.
+type claim int
+
+const (
+	theirs    claim = iota // it is another child's, which lives
+	toKill                 // it is the child's, or nobody's
+	undecided              // it cannot be told now, but soon
+)
+
+// mostUndecided is how long an orphan may be undecided: longer than any program takes to begin, and shorter than a job's
+// end may take.
+const mostUndecided = 3 * time.Second
+
+// whose says whether an orphan is the child's that has this mark, or nobody's. One that is nobody's and does not die is
+// waited for after the end of one child, not of all that end later.
+//
+// While a process begins a new program it has neither arguments nor an environment, for microseconds as a rule, and for
+// many milliseconds where there are too few processors or the program comes from a slow disk. It may be a living child's.
+func (k *kin) whose(pid int, mark string) claim {
 	its, empty, err := proc.Env(pid, MarkVariable)
+	after, killed := k.condemned[pid]
+	if empty && !killed && len(proc.Args(pid)) == 0 {
+		since, again := k.blank[pid]
+		if !again {
+			since = time.Now()
+			k.blank[pid] = since
+		}
+		if time.Since(since) < mostUndecided {
+			return undecided
+		}
+	} else {
+		delete(k.blank, pid)
+	}
 	if empty {
-		// So looks one that is executing a new program, too, for a moment.
+		// The arguments are there a moment before the environment is.
 		time.Sleep(2 * time.Millisecond)
 		its, _, err = proc.Env(pid, MarkVariable)
 	}
 	if err == nil && its == mark {
-		return true
+		return toKill
 	}
-	after, killed := k.condemned[pid]
-	return (err != nil || its == "" || !k.lives(its)) && (!killed || after == mark)
+	if (err != nil || its == "" || !k.lives(its)) && (!killed || after == mark) {
+		return toKill
+	}
+	return theirs
 }
 
 // killOrphan kills an orphan and its group; false when it may not be killed (another user's, by a set-uid bit). Its number

@@ -199,6 +199,39 @@ func TestAnOrphanLivesAsLongAsItsJob(t *testing.T) {
 	a.exits()
 }
 
+// A process that is about to begin a program shows neither arguments nor an environment. A job's end that looks at another
+// job's orphan in that moment leaves it alone.
+func TestAnOrphanThatBeginsProgramsLivesAsLongAsItsJob(t *testing.T) {
+	a := startAdopter(t)
+	again := filepath.Join(a.dir, "again.sh")
+	text := "[ -e $DIR/go ] && exit 0\n[ -s $DIR/helper ] || echo $$ > $DIR/helper\nexec sh " + again + "\n"
+	if err := os.WriteFile(again, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.run("long", "( ( setsid sh "+again+" >/dev/null 2>&1 </dev/null & ) & ) ; "+leave(untilExists, "go")+"exit 7")
+	helper := a.pid("helper")
+	for round := range 300 {
+		for i := range 4 {
+			a.run(fmt.Sprintf("short%d.%d", round, i), "true")
+		}
+		for i := range 4 {
+			if got := a.ended(fmt.Sprintf("short%d.%d", round, i)); got != "done true " {
+				t.Errorf("a short job ended as %q", got)
+			}
+		}
+		if isDead(helper) {
+			t.Fatalf("a job's orphan died with another job, in round %d", round)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(a.dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.ended("long"); !strings.HasPrefix(got, "failed true") {
+		t.Errorf("the long job ended as %q", got)
+	}
+	a.exits()
+}
+
 // A process that hops from group to group, or from session to session, is nowhere for long.
 func TestScenario08Hoppers(t *testing.T) {
 	a := startAdopter(t)
