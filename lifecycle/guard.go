@@ -88,9 +88,11 @@ type guard struct {
 	seen   map[*group]*watched
 	slots  map[int]memory.Slot
 
-	mu    sync.Mutex
-	sizes map[int]memory.Size // by the leader's pid
-	kills int64               // by the kernel, at the last check
+	mu      sync.Mutex
+	sizes   map[int]memory.Size // by the leader's pid
+	counted bool                // the next two are known
+	kills   int64               // by the kernel: those that were told, or were counted before the last check
+	atCheck int64               // by the kernel, at the last check
 }
 
 // watched is what the guard knows of a ward.
@@ -151,26 +153,34 @@ func (g *guard) size(pid int) int64 {
 	return g.sizes[pid].Bytes
 }
 
-// kernelKilled reports whether the kernel has killed a process of the container for want of memory since the last check.
-// Each kill is told once. A false answer may mean that nobody knows.
+// kernelKilled reports whether the kernel has killed a process of the container for want of memory lately: since the check
+// before the last one, because a check may come between the kill and the moment in which the process is gone for us. Each
+// kill is told once. A false answer may mean that nobody knows.
 func (g *guard) kernelKilled() bool {
 	if g == nil {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n, ok := g.box.OOMKills(); !ok || n <= g.kills {
+	if n, ok := g.box.OOMKills(); !ok || !g.counted || n <= g.kills {
 		return false
 	}
 	g.kills++
 	return true
 }
 
+// countKills is called at each check. A count that cannot be read has not changed.
 func (g *guard) countKills() {
-	n, _ := g.box.OOMKills()
+	n, ok := g.box.OOMKills()
+	if !ok {
+		return
+	}
 	g.mu.Lock()
-	g.kills = n
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	if !g.counted {
+		g.counted, g.atCheck = true, n
+	}
+	g.kills, g.atCheck = max(g.kills, g.atCheck), n
 }
 
 // What a pass over the wards looks at.
@@ -238,9 +248,7 @@ func (g *guard) pass(now time.Time, what pass) {
 		}
 		g.step(w, t, in, now)
 	}
-	if what == passCheck {
-		g.forget(wards)
-	}
+	g.forget(wards)
 }
 
 // reads reports whether a child's size is read in this pass.
@@ -279,9 +287,6 @@ func (g *guard) of(w ward) *watched {
 	t := g.seen[w.group]
 	if t == nil {
 		t = &watched{limits: g.cfg.Spread(g.cfg.Jitter * rand.Float64())}
-		if w.slot >= 0 {
-			t.state.Slot = g.slots[w.slot]
-		}
 		g.seen[w.group] = t
 	}
 	return t
@@ -305,6 +310,9 @@ func (g *guard) read(w ward, t *watched, in *memory.Sample) {
 
 // step decides and acts.
 func (g *guard) step(w ward, t *watched, in memory.Sample, now time.Time) {
+	if w.slot >= 0 {
+		t.state.Slot = g.slots[w.slot] // a child that is about to be replaced shares it with the next one
+	}
 	for {
 		var a memory.Action
 		if t.state, a = t.limits.Next(t.state, in, now); a == memory.None {
@@ -338,7 +346,7 @@ func (g *guard) reason(l memory.Limit, t *watched, in memory.Sample) *MemoryErro
 	return e
 }
 
-// forget drops what is known of children that are gone.
+// forget drops what is known of children that are gone. Their deadlines would wake the guard up for nothing.
 func (g *guard) forget(wards []ward) {
 	here := make(map[*group]bool, len(wards))
 	pids := make(map[int]bool, len(wards))

@@ -1,0 +1,108 @@
+package lifecycle
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seriatim/seriatim/lifecycle/memory"
+)
+
+// someWards is a pool for a guard: processes with limits, and what the guard wants done with them.
+type someWards struct {
+	list []ward
+	done []memory.Action
+}
+
+func (p *someWards) wards() []ward    { return p.list }
+func (p *someWards) grew(ward, int64) {}
+func (p *someWards) end(_ ward, a memory.Action, _ *MemoryError, _ time.Duration) {
+	p.done = append(p.done, a)
+}
+
+// guardFor makes a guard that looks when it is told to. Its wards are all this very process.
+func guardFor(t *testing.T, cfg MemoryLimits, events *[]EventKind, slots ...int) (*guard, *someWards) {
+	t.Helper()
+	p := &someWards{}
+	for _, slot := range slots {
+		p.list = append(p.list, ward{group: &group{pid: os.Getpid()}, slot: slot})
+	}
+	g := &guard{
+		cfg: cfg, pool: p, event: func(e Event) { *events = append(*events, e.Kind) },
+		reader: memory.NewReader("/proc"), box: memory.FindContainer(t.TempDir()),
+		seen: map[*group]*watched{}, slots: map[int]memory.Slot{}, sizes: map[int]memory.Size{},
+	}
+	t.Cleanup(g.reader.Close)
+	return g, p
+}
+
+// A deadline of a child that went before it is nothing to wake up for again and again until the next check.
+func TestTheGuardForgetsADeadlineWithItsChild(t *testing.T) {
+	var events []EventKind
+	g, p := guardFor(t, MemoryLimits{Limits: memory.Limits{Hard: 1, HardGrace: time.Second}}, &events, 0)
+	now := time.Now()
+	check := now.Add(time.Hour)
+	g.pass(now, passCheck)
+	deadline := g.wake(check)
+	if !deadline.Before(check) || !slices.Equal(p.done, []memory.Action{memory.Stop}) {
+		t.Fatalf("next at %v, done %v", deadline, p.done)
+	}
+	p.list = nil
+	g.pass(deadline, passTime)
+	if at := g.wake(check); at != check {
+		t.Errorf("the guard wakes up %v before the next check", check.Sub(at))
+	}
+}
+
+// Two children of one place, the one about to be replaced and its successor, are not both ended in a short time, even when
+// the guard knew both before.
+func TestTwoChildrenOfAPlaceAreNotEndedTogether(t *testing.T) {
+	var events []EventKind
+	g, p := guardFor(t, MemoryLimits{Limits: memory.Limits{Hard: 1, HardGrace: time.Hour, MinInterval: time.Hour}}, &events, 7, 7)
+	now := time.Now()
+	g.pass(now, passTime) // it sees both, and not their sizes
+	g.pass(now, passCheck)
+	if !slices.Equal(p.done, []memory.Action{memory.Stop}) || !slices.Contains(events, EventLimitTooLow) {
+		t.Errorf("done %v, told %v", p.done, events)
+	}
+}
+
+// The kernel's kill is seen here a while after it was counted, and a check may lie between the two.
+func TestAKernelsKillIsKnownWhenItsProcessIsGone(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cgroup", "0::/\n")
+	write("mountinfo", "1 2 0:3 / "+dir+" rw - cgroup2 cgroup2 rw\n")
+	write("memory.events", "oom_kill 3\n")
+	g := &guard{box: memory.FindContainer(dir)}
+	g.countKills()
+	want := func(what string, killed bool) {
+		t.Helper()
+		if g.kernelKilled() != killed {
+			t.Errorf("%s: not %v", what, killed)
+		}
+	}
+	want("before", false)
+	write("memory.events", "oom_kill 4\n")
+	g.countKills()
+	want("a check between the kill and the end", true)
+	want("it is told once", false)
+	write("memory.events", "oom_kill 6\n")
+	g.countKills()
+	want("the first of two", true)
+	g.countKills()
+	want("long ago", false)
+	// A count that could not be read for once has not gone down.
+	if err := os.Remove(filepath.Join(dir, "memory.events")); err != nil {
+		t.Fatal(err)
+	}
+	g.countKills()
+	write("memory.events", "oom_kill 6\n")
+	want("not read for once", false)
+}
