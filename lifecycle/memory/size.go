@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,15 +25,21 @@ type Size struct {
 const stale = 5
 
 // Size is the size of a leader's tree, as the last Scan found it. It is read exactly when the resident sum is above
-// limit. False: nothing could be read, the tree is gone or hidden.
+// limit. False: nothing could be read, the tree is gone or hidden; or the exact size could not be read for once.
 func (r *Reader) Size(leader int, limit int64) (Size, bool) {
 	t := r.trees[leader]
 	if t == nil {
 		return Size{}, false
 	}
 	var s Size
-	known := false
+	known, whole := false, true
+	r.counted = r.counted[:0]
 	for _, pid := range t.pids {
+		if r.twin(pid) {
+			whole = false // it may count soon
+			continue
+		}
+		r.counted = append(r.counted, pid)
 		if n, ok := r.resident(pid); ok {
 			s.Resident += n
 			known = true
@@ -46,8 +53,12 @@ func (r *Reader) Size(leader int, limit int64) (Size, bool) {
 	t.age++
 	if grown := max(0, s.Resident-t.resident); t.exact == 0 || t.age >= stale || t.exact+grown > limit {
 		t.resident, t.age = s.Resident, 0
-		var whole bool
-		if t.exact, whole = r.exact(t); !whole {
+		var ok bool
+		if t.exact, ok = r.exact(r.counted); !ok {
+			t.exact = 0
+			return s, false
+		}
+		if !whole {
 			t.age = stale
 		}
 	}
@@ -71,22 +82,22 @@ func (r *Reader) resident(pid int) (int64, bool) {
 	return pages * r.page, err == nil
 }
 
-// exact is the exact size of a tree. A process that does not let itself be read so (another user's, an old kernel) counts
-// with its resident size. It is not whole when a process was left out that may count soon.
-func (r *Reader) exact(t *tree) (sum int64, whole bool) {
-	whole = true
-	for _, pid := range t.pids {
-		if r.twin(pid) {
-			whole = false
-			continue
-		}
+// exact is the exact size of processes. One that does not let itself be read so (another user's, an old kernel) counts with
+// its resident size. False when another reason kept one from being read, such as that no more files can be open: its
+// resident size may be many times the exact one.
+func (r *Reader) exact(pids []int) (sum int64, ok bool) {
+	for _, pid := range pids {
 		pss, err := r.pss(pid)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) || errors.Is(err, errNoPSS) {
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH): // it may have ended
+		case errors.Is(err, errNoPSS), errors.Is(err, fs.ErrPermission):
 			pss, _ = r.resident(pid)
+		default:
+			return 0, false
 		}
 		sum += pss
 	}
-	return sum, whole
+	return sum, true
 }
 
 var errNoPSS = errors.New("no exact size")
@@ -100,6 +111,9 @@ func (r *Reader) pss(pid int) (int64, error) {
 			if _, gone := os.Stat(dir); gone == nil {
 				return 0, errNoPSS // the process is there, the file is not
 			}
+		}
+		if errors.Is(err, io.EOF) {
+			return 0, errNoPSS
 		}
 		return 0, err
 	}

@@ -22,6 +22,7 @@ type Reader struct {
 	members map[int]*member // by pid
 	trees   map[int]*tree   // by the leader's pid
 	buf     []byte
+	counted []int // of Size
 	// shares tells whether two processes have one and the same memory.
 	shares func(pid, other int) (bool, error)
 	now    func() time.Time
@@ -206,8 +207,10 @@ func (r *Reader) keep(pid, leader int, row *row) {
 	m := r.members[pid]
 	if m == nil {
 		m = &member{started: row.started, seen: r.now()}
-		m.statm, _ = os.Open(filepath.Join(r.root, strconv.Itoa(pid), "statm"))
 		r.members[pid] = m
+	}
+	if m.statm == nil { // a moment ago there may have been no descriptor for it
+		m.statm, _ = os.Open(filepath.Join(r.root, strconv.Itoa(pid), "statm"))
 	}
 	m.leader, m.parent, m.embryo = leader, row.parent, row.embryo
 }

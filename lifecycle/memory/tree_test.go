@@ -178,6 +178,46 @@ func TestSizes(t *testing.T) {
 	want(550, 2000, 1000)
 }
 
+// A size that cannot be read for once, because descriptors have run out for example, is not known: the resident one would
+// be far too large where pages are shared. And a process is read again as soon as it can be.
+func TestASizeThatCannotBeReadForOnce(t *testing.T) {
+	tab := newTable(t)
+	page := int64(os.Getpagesize())
+	tab.put(one, os.Getpid(), one, one, 5, 1000)
+	statm := filepath.Join(tab.dir, fmt.Sprint(one), "statm")
+	text, err := os.ReadFile(statm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop := func(file string) { // a file that exists and gives an error which is of no meaning
+		_ = os.Remove(file)
+		if err := os.Symlink(file, file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loop(statm)
+	rollup := filepath.Join(tab.dir, fmt.Sprint(one), "smaps_rollup")
+	loop(rollup)
+	r := NewReader(tab.dir)
+	defer r.Close()
+	tab.scan(r, one)
+	if s, ok := r.Size(one, page); ok {
+		t.Errorf("a size is known: %+v", s)
+	}
+	tab.write(one, "statm", string(text))
+	tab.scan(r, one)
+	if s, ok := r.Size(one, 2000*page); !ok || s.Bytes != 1000*page {
+		t.Errorf("read again: %+v, %v", s, ok)
+	}
+	if s, ok := r.Size(one, page); ok {
+		t.Errorf("an exact size is known: %+v", s)
+	}
+	tab.write(one, "smaps_rollup", "x\nPss: 300 kB\n")
+	if s, ok := r.Size(one, page); !ok || s.Bytes != 300<<10 {
+		t.Errorf("read again: %+v, %v", s, ok)
+	}
+}
+
 func TestNoTable(t *testing.T) {
 	hidden := newTable(t)
 	hidden.gone(os.Getpid())

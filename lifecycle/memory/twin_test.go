@@ -71,3 +71,18 @@ func TestSharesMemory(t *testing.T) {
 		t.Error("the parent's memory is taken for this process's:", same, err)
 	}
 }
+
+// What a twin shows is not what its child has grown by: jobs are blamed for that.
+func TestATwinIsNotResident(t *testing.T) {
+	tab := newTable(t)
+	tab.put(one, os.Getpid(), one, one, 5, 1000)
+	tab.put(one+1, one, one, one, 5, 1000)
+	tab.write(one+1, "stat", strings.Replace(tab.stat(one+1), " 4194560 ", fmt.Sprintf(" %d ", 4194560|forkNoExec), 1))
+	r := NewReader(tab.dir)
+	defer r.Close()
+	r.shares = func(int, int) (bool, error) { return true, nil }
+	tab.scan(r, one)
+	if s, ok := r.Size(one, 1<<40); !ok || s.Resident != 1000*int64(os.Getpagesize()) {
+		t.Errorf("%d pages are resident, %v", s.Resident/int64(os.Getpagesize()), ok)
+	}
+}
