@@ -136,7 +136,7 @@ func (m *machine) keepClaim() {
 
 // claimOver says that the claim may expire any moment, or has.
 func (m *machine) claimOver() bool {
-	until := m.ClaimUntil(m.v.Margin)
+	until := m.ClaimUntil(m.v.ClaimMargin())
 	return until != 0 && m.v.Now >= until && !m.v.Broken.Off(RuleLongClaims)
 }
 

@@ -6,7 +6,8 @@ import "time"
 type Config struct {
 	// Lease is how long a session is believed in by others after they saw its record.
 	Lease time.Duration
-	// Margin is how much earlier the holder itself stops believing; at least 2 s. It is the time that killing may take.
+	// Margin is how much earlier the holder itself stops believing; at least 2 s. It is the time that killing may take. That
+	// of a claim is ClaimMargin.
 	Margin time.Duration
 	// Window is the most that may pass from the sending of a head read to having the claim. A finished claim stays for at
 	// least 50 s, so a head that was finished meanwhile is noticed.
@@ -60,3 +61,7 @@ func DefaultConfig(lease time.Duration) Config {
 		MaxLost:     3,
 	}
 }
+
+// ClaimMargin is Margin for a claim, whose life does not grow with the lease: a fifth of it at most, or under a long lease
+// a claim would be over before it is rewritten, or when it is written.
+func (c *Config) ClaimMargin() time.Duration { return min(c.Margin, c.ClaimTTL/5) }

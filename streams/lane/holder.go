@@ -354,5 +354,5 @@ func (h *Holder) ClaimUntil(lane string, fence uint64) (time.Duration, bool) {
 	if l == nil || l.s.fence != fence {
 		return 0, false
 	}
-	return l.s.ClaimUntil(l.q.view.Margin), true
+	return l.s.ClaimUntil(l.q.view.ClaimMargin()), true
 }

@@ -67,7 +67,7 @@ func HoldLane(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e s
 	}
 	l := &Hold{s: s, h: h, cfg: lane.DefaultConfig(s.loaded.Policy.Lease), done: make(chan struct{})}
 	if !h.keeps() {
-		l.until = h.taken + l.cfg.ClaimTTL - l.cfg.Margin
+		l.until = h.taken + l.cfg.ClaimTTL - l.cfg.ClaimMargin()
 	}
 	life, stop := context.WithCancel(after)
 	l.stop = stop
@@ -231,7 +231,7 @@ func (l *Hold) rewrite(ctx context.Context) error {
 	}
 	l.unsure, l.h.seq = 0, seq
 	if l.until != 0 {
-		l.until = sent + ttl - l.cfg.Margin
+		l.until = sent + ttl - l.cfg.ClaimMargin()
 	}
 	return nil
 }

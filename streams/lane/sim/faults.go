@@ -108,7 +108,7 @@ func (n *node) guard() {
 		return
 	}
 	n.h.Each(func(name string, s *lane.State) {
-		until := s.ClaimUntil(w.p.Config.Margin)
+		until := s.ClaimUntil(w.p.Config.ClaimMargin())
 		if until == 0 || n.clock() < until || !s.Busy() || w.p.Config.Broken.Off(lane.RuleLongClaims) {
 			return
 		}
