@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type pull struct {
 	op      lane.Op
 	left    int
 	open    bool
+	over    bool // given up: what was on its way still comes, and nothing more is asked through it
 	expires time.Duration
 }
 
@@ -136,27 +138,32 @@ func readAckSubject(s string) (seq uint64, delivered, pending int, ok bool) {
 	return seq, delivered, pending, err == nil
 }
 
-// expirePulls ends pulls whose end the server did not tell: it was away. Their subscriptions are not used again, since
-// a late delivery would be counted for the wrong pull.
+// expirePulls gives up pulls whose end the server did not tell: it was away, or is late. Their subscriptions are not used
+// again, since a late delivery would be counted for the wrong pull. What is on its way is waited for all the same: a turn
+// that nobody takes stays away for its ack wait.
 func (e *Engine) expirePulls() {
 	now := e.now()
-	for i := 0; i < len(e.pulls); i++ {
-		p := e.pulls[i]
-		if !p.open || now < p.expires {
-			continue
+	e.pulls = slices.DeleteFunc(e.pulls, func(p *pull) bool {
+		if p.open && now >= p.expires {
+			p.open = false
+			e.holder.PullEnded(p.op)
+			p.drain()
 		}
-		p.open = false
-		e.holder.PullEnded(p.op)
-		_ = p.sub.Unsubscribe() // fails only when the connection is closed
-		e.pulls = append(e.pulls[:i], e.pulls[i+1:]...)
-		i--
+		return p.over && !p.sub.IsValid()
+	})
+}
+
+func (p *pull) drain() {
+	if !p.over {
+		p.over = true
+		_ = p.sub.Drain() // fails only when the connection is closed
 	}
 }
 
 // drainPulls ends all pulls; what was on its way still comes, and is given back. Drained tells when that is over.
 func (e *Engine) drainPulls() {
 	for _, p := range e.pulls {
-		_ = p.sub.Drain() // fails only when the connection is closed
+		p.drain()
 	}
 }
 
