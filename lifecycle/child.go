@@ -186,7 +186,7 @@ func (p *childPool) finish(c *child) error {
 	_ = c.answers.f.Close()
 	last := c.logs.finish()
 	exit := c.group.exitError(last)
-	p.killedByKernel(c, exit)
+	p.killedByKernel(c, exit, read)
 
 	p.mu.Lock()
 	calls := c.calls

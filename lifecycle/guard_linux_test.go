@@ -106,3 +106,53 @@ func TestAKernelsKillIsKnownWhenItsProcessIsGone(t *testing.T) {
 	write("memory.events", "oom_kill 6\n")
 	want("not read for once", false)
 }
+
+// A child that uses too much and does not read its frames is ended with a job that it has never seen: not that job's doing.
+func TestAJobThatAChildHasNotReadIsNotBlamedForItsMemory(t *testing.T) {
+	cfg := Config{
+		Name: "p", Mode: ModePool, Command: []string{"sh", "-c", `echo '{"ready":true}' >&4; exec sleep 1000`},
+		Concurrency: 2, SlotWait: time.Minute, EmptyWait: time.Minute,
+		Memory: MemoryLimits{Limits: memory.Limits{Hard: 1}, Check: 200 * time.Millisecond},
+	}
+	pool, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Stop(t.Context())
+	r := pool.Run(t.Context(), Job{Kind: "k"})
+	if r.Cause != NotStarted || !r.GroupEmpty {
+		t.Errorf("it ended as %v: %s", r.Cause, r.Err)
+	}
+}
+
+// A timer that goes off with the event that it guards, or just after it, is heard after it or not at all.
+func TestAChildThatIsReadyIsNotLate(t *testing.T) {
+	cfg := Config{Command: []string{"sh", "-c", `echo '{"ready":true}' >&4; cat <&3 >/dev/null`}, ReadyTimeout: time.Nanosecond}
+	cfg.fill()
+	pool := newChildPool(cfg)
+	pool.launcher = newLauncher(identity{})
+	defer pool.launcher.stop()
+	path, err := pool.cfg.program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.how.Store(pool.cfg.recipe(path, identity{}))
+	for range 20 { // of two events that have happened either may be heard first
+		c, err := pool.launch(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.isReady
+		time.AfterFunc(5*time.Millisecond, func() { _ = pool.stop(c) })
+		pool.attend(c)
+		if err := pool.finish(c); err != nil {
+			t.Fatal(err)
+		}
+		pool.mu.Lock()
+		pool.crossOut(c)
+		pool.mu.Unlock()
+	}
+}

@@ -62,7 +62,7 @@ func (p *childPool) sentence(c *child, why *MemoryError, tell bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.blame(why)
+	c.blame(why, c.out.seen())
 	if tell {
 		for run := range c.calls {
 			c.out.cancel(run)
@@ -70,12 +70,13 @@ func (p *childPool) sentence(c *child, why *MemoryError, tell bool) {
 	}
 }
 
-// blame gives the jobs of a child that was ended for its memory their verdicts; the pool's mu is held.
-func (c *child) blame(why *MemoryError) {
-	culprit := c.culprit()
+// blame gives the jobs of a child that was ended for its memory their verdicts; the pool's mu is held. One that the child
+// has not read, which begins at seen in its frames or after that, gets none: it did not start.
+func (c *child) blame(why *MemoryError, seen int64) {
+	culprit := c.culprit(seen)
 	for _, cl := range c.calls {
 		switch {
-		case cl.verdict != 0:
+		case cl.verdict != 0 || cl.at >= seen:
 		case cl == culprit:
 			cl.verdict, cl.why = Memory, why.Error()
 		default:
@@ -84,23 +85,26 @@ func (c *child) blame(why *MemoryError) {
 	}
 }
 
-// culprit is the job during which the child grew most; of those that come near to it the youngest, because the others
-// have run for a while without such growth. The pool's mu is held.
-func (c *child) culprit() (it *call) {
+// culprit is the job during which the child grew most, of those that begin before seen in its frames; of those that come
+// near to it the youngest, because the others have run for a while without such growth. The pool's mu is held.
+func (c *child) culprit(seen int64) (it *call) {
 	most := int64(0)
 	for _, cl := range c.calls {
-		most = max(most, cl.grown)
+		if cl.at < seen {
+			most = max(most, cl.grown)
+		}
 	}
 	for _, cl := range c.calls {
-		if cl.grown >= most-most/10 && (it == nil || cl.run > it.run) {
+		if cl.at < seen && cl.grown >= most-most/10 && (it == nil || cl.run > it.run) {
 			it = cl
 		}
 	}
 	return it
 }
 
-// killedByKernel finds out whether a child that was killed by nobody here was killed for want of memory.
-func (p *childPool) killedByKernel(c *child, exit *ExitError) {
+// killedByKernel finds out whether a child that was killed by nobody here was killed for want of memory; seen is what it has
+// read of its frames.
+func (p *childPool) killedByKernel(c *child, exit *ExitError, seen int64) {
 	if exit == nil || exit.Signal != int(syscall.SIGKILL) {
 		return
 	}
@@ -113,7 +117,7 @@ func (p *childPool) killedByKernel(c *child, exit *ExitError) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	why := &MemoryError{}
-	c.blame(why)
+	c.blame(why, seen)
 	c.reason = why
 }
 

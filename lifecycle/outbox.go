@@ -118,9 +118,16 @@ func (o *outbox) cut() {
 	close(o.quit)
 }
 
-// read is how many bytes the child took out of the pipe, and closes it. Only after run has returned.
+// seen is how many bytes the child has taken out of the pipe so far.
+func (o *outbox) seen() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.taken - unread(o.pipe)
+}
+
+// read is the same in the end, and closes the pipe. Only after run has returned.
 func (o *outbox) read() int64 {
-	n := o.taken - unread(o.pipe)
+	n := o.seen()
 	_ = o.pipe.Close()
 	return n
 }

@@ -124,7 +124,9 @@ func (p *childPool) attend(c *child) {
 			recycle(why)
 		case <-late:
 			late = nil
-			p.blame(c, fmt.Errorf("%w within %v", ErrNeverReady, p.cfg.ReadyTimeout))
+			if p.neverReady(c) {
+				p.blame(c, fmt.Errorf("%w within %v", ErrNeverReady, p.cfg.ReadyTimeout))
+			}
 		case err := <-c.broken:
 			if !justEnded(err) {
 				p.blame(c, err)
@@ -165,6 +167,18 @@ func (p *childPool) dismiss(c *child) error {
 		return c.leaving
 	}
 	return ErrStopped
+}
+
+// neverReady reports whether a child is too late, and sees to it that it stays so. One that said it in time may be heard at
+// the same time as the timer, when this process could not run for a while.
+func (p *childPool) neverReady(c *child) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !c.readyAt.IsZero() {
+		return false
+	}
+	c.state = ChildStopping
+	return true
 }
 
 // blame ends a child that cannot be used, at once.
