@@ -241,22 +241,6 @@ func TestScenario21PreloadedForks(t *testing.T) {
 	})
 }
 
-// A program is started by a process that shares its parent's memory until then, and it is easily seen in that moment.
-func TestAChildThatStartsProgramsIsNotCountedTwice(t *testing.T) {
-	hogs(t, func(t *testing.T, cfg lifecycle.Config) {
-		guard(&cfg, 0, 450)
-		cfg.Memory.HardGrace, cfg.Memory.Check = 0, time.Millisecond
-		h := start(t, cfg)
-		file := filepath.Join(t.TempDir(), "enough")
-		job := h.begin(t.Context(), lifecycle.Job{Kind: "spawn 300", Body: []byte(file)})
-		h.started()
-		h.looked(300)
-		touch(t, file)
-		h.want(h.wait(job), lifecycle.Done, "")
-		h.quietSoFar()
-	})
-}
-
 func TestScenario22SpikeAndRelease(t *testing.T) {
 	hogs(t, func(t *testing.T, cfg lifecycle.Config) {
 		guard(&cfg, 100, 300)
