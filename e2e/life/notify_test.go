@@ -69,6 +69,11 @@ func TestServiceManager(t *testing.T) {
 			m.hears("READY=1")
 			w.signal(syscall.SIGTSTP)
 			m.hears("STATUS=quiet: takes no jobs")
+			w.signal(syscall.SIGHUP)
+			m.hears("RELOADING=1")
+			if text := m.hears("READY=1"); !strings.Contains(text, "STATUS=quiet: takes no jobs") {
+				t.Errorf("while quiet it said %q", text)
+			}
 			w.signal(syscall.SIGTERM)
 			m.hears("STOPPING=1")
 			w.stops(10 * time.Second)

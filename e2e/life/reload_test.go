@@ -101,3 +101,21 @@ func TestHUPChangesPools(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	w.stops(10 * time.Second)
 }
+
+// What was changed while it waited for a server counts when it is up.
+func TestHUPBeforeItIsUp(t *testing.T) {
+	s := newSite(t)
+	s.server.Stop()
+	w := s.begin("")
+	w.logs("no NATS server yet; waiting for it")
+	other := s.write("other.sh", "#!/bin/sh\necho \"other $JOB_ENTITY\" >> \"$RECORD\"\n")
+	s.write("w1.yaml", s.config(fmt.Sprintf("pools: [{name: other, command: [%s]}]\n", other)))
+	w.signal(syscall.SIGHUP)
+	w.logs("the configuration is read anew when it is up")
+	s.server.Restart()
+	w.logs("the configuration was read anew")
+	s.publish("build.1", "")
+	s.recorded("other build.1")
+	w.signal(syscall.SIGTERM)
+	w.stops(10 * time.Second)
+}

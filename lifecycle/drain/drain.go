@@ -132,6 +132,8 @@ const (
 	ShowJobs
 	// Reread the configuration, and replace the pools that changed.
 	Reread
+	// RereadLater: Reread when it is up.
+	RereadLater
 	// HandBack: take no more jobs, let those that run finish until a timeout, then hand everything back.
 	HandBack
 	// EndJobs ends what runs: TERM to the groups, later KILL; the bound for handing back begins.
@@ -145,7 +147,7 @@ const (
 )
 
 var actionNames = [...]string{
-	"nothing", "abort", "announce", "announce quiet", "hold", "take", "tell idle", "show jobs", "reread", "hand back",
+	"nothing", "abort", "announce", "announce quiet", "hold", "take", "tell idle", "show jobs", "reread", "reread later", "hand back",
 	"end jobs", "kill jobs", "give up", "leave",
 }
 

@@ -13,17 +13,17 @@ import (
 // cells is the table once more, in another form, so that a slip in one of them shows. A row is a mode; the columns are
 // events in the order of drain.Events; "=" stays and does nothing, "=x" stays and does x.
 const cells = `
-              | started                  | failed        | TERM                | TSTP           | CONT         | TTIN       | HUP     | idle       | timeout              | drained
-starting      | running/announce         | stopped/leave | aborting/abort      | starting quiet | =            | =show jobs | =       | =          | =                    | =
-starting quiet| quiet/announce quiet     | stopped/leave | aborting/abort      | =              | starting     | =show jobs | =       | =          | =                    | =
-aborting      | stopping/hand back       | stopped/leave | =                   | =              | =            | =show jobs | =       | =          | =                    | =
-running       | =                        | =             | stopping/hand back  | quiet/hold     | =            | =show jobs | =reread | =          | =                    | =
-quiet         | =                        | =             | stopping/hand back  | =              | running/take | =show jobs | =reread | =tell idle | =                    | =
-stopping      | =                        | =             | killing/kill jobs   | =              | =            | =show jobs | =       | =          | ending/end jobs      | stopped/leave
-ending        | =                        | =             | killing/kill jobs   | =              | =            | =show jobs | =       | =          | abandoning/give up   | stopped/leave
-killing       | =                        | =             | =                   | =              | =            | =show jobs | =       | =          | abandoning/give up   | stopped/leave
-abandoning    | =                        | =             | =                   | =              | =            | =show jobs | =       | =          | =                    | stopped/leave
-stopped       | =                        | =             | =                   | =              | =            | =          | =       | =          | =                    | =
+              | started                  | failed        | TERM                | TSTP           | CONT         | TTIN       | HUP           | idle       | timeout              | drained
+starting      | running/announce         | stopped/leave | aborting/abort      | starting quiet | =            | =show jobs | =reread later | =          | =                    | =
+starting quiet| quiet/announce quiet     | stopped/leave | aborting/abort      | =              | starting     | =show jobs | =reread later | =          | =                    | =
+aborting      | stopping/hand back       | stopped/leave | =                   | =              | =            | =show jobs | =             | =          | =                    | =
+running       | =                        | =             | stopping/hand back  | quiet/hold     | =            | =show jobs | =reread       | =          | =                    | =
+quiet         | =                        | =             | stopping/hand back  | =              | running/take | =show jobs | =reread       | =tell idle | =                    | =
+stopping      | =                        | =             | killing/kill jobs   | =              | =            | =show jobs | =             | =          | ending/end jobs      | stopped/leave
+ending        | =                        | =             | killing/kill jobs   | =              | =            | =show jobs | =             | =          | abandoning/give up   | stopped/leave
+killing       | =                        | =             | =                   | =              | =            | =show jobs | =             | =          | abandoning/give up   | stopped/leave
+abandoning    | =                        | =             | =                   | =              | =            | =show jobs | =             | =          | =                    | stopped/leave
+stopped       | =                        | =             | =                   | =              | =            | =          | =             | =          | =                    | =
 `
 
 func TestEachCell(t *testing.T) {

@@ -16,7 +16,7 @@ var table = map[Mode]map[Event]cell{
 		Suspend:   {StartingQuiet, Nothing},
 		Continue:  {Starting, Nothing},
 		Dump:      {Starting, ShowJobs},
-		Reload:    {Starting, Nothing}, // it reads its configuration right now
+		Reload:    {Starting, RereadLater}, // it has read its configuration, and may wait for a server
 		Idle:      {Starting, Nothing},
 		Timeout:   {Starting, Nothing},
 		Drained:   {Starting, Nothing},
@@ -28,7 +28,7 @@ var table = map[Mode]map[Event]cell{
 		Suspend:   {StartingQuiet, Nothing},
 		Continue:  {Starting, Nothing},
 		Dump:      {StartingQuiet, ShowJobs},
-		Reload:    {StartingQuiet, Nothing},
+		Reload:    {StartingQuiet, RereadLater},
 		Idle:      {StartingQuiet, Nothing},
 		Timeout:   {StartingQuiet, Nothing},
 		Drained:   {StartingQuiet, Nothing},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/lifecycle/drain"
 	"github.com/seriatim/seriatim/workerd/config"
 	"github.com/seriatim/seriatim/workerd/control"
 	"github.com/seriatim/seriatim/workerd/probes"
@@ -72,5 +73,8 @@ func (d *daemon) listenLater(addr string) {
 
 // serving says what it serves, for the service manager.
 func (d *daemon) serving() string {
+	if d.mode == drain.Quiet {
+		return "quiet: takes no jobs"
+	}
 	return fmt.Sprintf("running: serves %s with %d slots", strings.Join(d.health.queues, ", "), d.pools.Slots())
 }

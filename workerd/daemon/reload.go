@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/lifecycle"
+	"github.com/seriatim/seriatim/lifecycle/drain"
 	"github.com/seriatim/seriatim/workerd/config"
 )
 
@@ -63,8 +64,8 @@ func (d *daemon) reloaded(r reading) {
 		d.log.Info().Strs("pools", r.changed).Msg("the configuration was read anew")
 		d.cfg = r.cfg
 	}
-	if d.mode.State() == "running" {
-		d.notify(d.manager.Ready(d.serving()))
+	if d.mode == drain.Running || d.mode == drain.Quiet {
+		d.notify(d.manager.Ready(d.serving())) // without it a reload is not over for the manager
 	}
 	if d.again {
 		d.again = false

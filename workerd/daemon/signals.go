@@ -40,7 +40,7 @@ type life struct {
 	begun           time.Time // of the stop
 	wasIdle         bool
 	reloading       bool
-	again           bool // HUP came while reloading
+	again           bool // HUP came while reloading, or before it was up
 	stopReload      context.CancelFunc
 	err             error
 }
@@ -138,7 +138,7 @@ func (d *daemon) do(a drain.Action, e drain.Event) {
 	case drain.Hold:
 		d.log.Info().Msg("quiet: no further jobs; those that run go on")
 		d.engine.Quiet(true)
-		d.notify(d.manager.Status("quiet: takes no jobs"))
+		d.notify(d.manager.Status(d.serving()))
 	case drain.Take:
 		d.log.Info().Msg("running again")
 		d.engine.Quiet(false)
@@ -149,6 +149,9 @@ func (d *daemon) do(a drain.Action, e drain.Event) {
 		d.dump()
 	case drain.Reread:
 		d.reload()
+	case drain.RereadLater:
+		d.log.Info().Msg("the configuration is read anew when it is up")
+		d.again = true
 	case drain.HandBack:
 		d.handBack(e)
 	case drain.EndJobs:
@@ -173,12 +176,12 @@ func (d *daemon) do(a drain.Action, e drain.Event) {
 func (d *daemon) announce(quiet bool) {
 	d.engine.Quiet(quiet)
 	d.health.started.Store(true)
-	status := d.serving()
-	if quiet {
-		status = "quiet: takes no jobs"
-	}
 	d.log.Info().Str("session", d.engine.Status().Session).Int("slots", d.pools.Slots()).Msg(d.mode.State())
-	d.notify(d.manager.Ready(status))
+	d.notify(d.manager.Ready(d.serving()))
+	if d.again {
+		d.again = false
+		d.reload()
+	}
 }
 
 // handBack begins the stop.
