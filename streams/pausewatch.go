@@ -3,11 +3,8 @@ package streams
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seriatim/seriatim/subjects"
@@ -30,28 +27,15 @@ type PausedChange struct {
 	Complete bool
 }
 
-// PausedWatch follows the pauses of a queue until Stop.
+// PausedWatch follows the pauses of a queue until Stop, after which nothing is told any more.
 type PausedWatch struct {
-	js     jetstream.JetStream
-	q      subjects.Queue
-	kv     jetstream.KeyValue
-	tell   func(PausedChange)
-	cancel context.CancelFunc
-	done   chan struct{}
+	*KeyWatch
+	tell func(PausedChange)
 
 	// Of its goroutine.
 	known    map[string]PausedChange
 	complete bool
 }
-
-const (
-	// A watch is made anew now and then, and whenever the connection returns: the word that a pause is over is kept for
-	// a bounded time, and a stream may have been made anew.
-	pausedRelist = 5 * time.Minute
-	pausedRetry  = 500 * time.Millisecond
-	// drainBound bounds the end of a watch whose connection tells nothing any more.
-	drainBound = time.Second
-)
 
 // WatchPaused begins to tell what is paused, and then each change, one after another from one goroutine of its own:
 // tell must not call Stop. A pause that was rewritten is told again. The watch survives losses of the connection, and
@@ -66,93 +50,11 @@ func WatchPaused(ctx context.Context, js jetstream.JetStream, q subjects.Queue, 
 	if err != nil {
 		return nil, explain(op, q, err)
 	}
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &PausedWatch{js: js, q: q, kv: kv, tell: tell, cancel: cancel, done: make(chan struct{}), known: map[string]PausedChange{}}
-	first, err := kv.WatchAll(life)
-	if err != nil {
-		cancel()
+	w := &PausedWatch{tell: tell, known: map[string]PausedChange{}}
+	if w.KeyWatch, err = WatchKeys(ctx, js.Conn(), kv, KeyTold{Key: w.seen, Listed: w.vanished}); err != nil {
 		return nil, explain(op, q, fmt.Errorf("bucket %s: %w", q.LanesBucket(), err))
 	}
-	go w.run(life, first)
 	return w, nil
-}
-
-// Stop ends the watch. Nothing is told any more once it has returned. It may be called twice.
-func (w *PausedWatch) Stop() {
-	w.cancel()
-	<-w.done
-}
-
-func (w *PausedWatch) run(ctx context.Context, watcher jetstream.KeyWatcher) {
-	defer close(w.done)
-	back := w.js.Conn().StatusChanged(nats.CONNECTED)
-	defer w.js.Conn().RemoveStatusListener(back)
-	for {
-		if watcher != nil {
-			w.follow(ctx, watcher, back)
-			end(watcher)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		var err error
-		if watcher, err = w.kv.WatchAll(ctx); err != nil {
-			watcher = nil
-			if Pause(ctx, pausedRetry) != nil {
-				return
-			}
-		}
-	}
-}
-
-// end stops a watcher. It may be about to tell something, which it does under a lock that its own end needs.
-func end(watcher jetstream.KeyWatcher) {
-	_ = watcher.Stop() // the connection may be closed, and the server forgets it by itself
-	bound := time.NewTimer(drainBound)
-	defer bound.Stop()
-	for {
-		select {
-		case _, ok := <-watcher.Updates():
-			if !ok {
-				return
-			}
-		case <-bound.C:
-			return
-		}
-	}
-}
-
-// follow tells what one watcher brings until that is over: by ctx, by a new connection, or because it is time.
-func (w *PausedWatch) follow(ctx context.Context, watcher jetstream.KeyWatcher, back <-chan nats.Status) {
-	anew := time.NewTimer(pausedRelist/2 + rand.N(pausedRelist))
-	defer anew.Stop()
-	there := map[string]bool{} // until all that stood there has come
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case _, open := <-back:
-			if !open {
-				back = nil // the connection was closed; Stop will follow
-				continue
-			}
-			return
-		case <-anew.C:
-			return
-		case entry, ok := <-watcher.Updates():
-			switch {
-			case !ok:
-				return
-			case entry != nil:
-				if w.seen(entry) && there != nil {
-					there[entry.Key()] = true
-				}
-			case there != nil:
-				w.vanished(there)
-				there = nil
-			}
-		}
-	}
 }
 
 // seen tells of one key, and says whether it is paused.

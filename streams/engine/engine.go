@@ -49,6 +49,7 @@ type Engine struct {
 	writes       map[string]*write // by lane: the claim's write on its way
 	lastWrite    uint64
 	sessionWrite *sessionWrite
+	sessions     *streams.KeyWatch
 	firstSeq     map[string]uint64 // of the own session's first record
 	others       map[string]streams.SessionRecord
 	skew         time.Duration // of the server's clock

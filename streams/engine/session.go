@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -23,6 +24,7 @@ type sessionWrite struct {
 	expect uint64
 	sent   int
 	wall   time.Time
+	seen   bool // by the watch
 }
 
 // writeSession stores the own record by compare-and-set.
@@ -139,53 +141,66 @@ func (e *Engine) sessionAnswered(a ask, m *nats.Msg) {
 // sessionStored: the own record stands. Its first sequence goes into all later ones: it tells who of two was there first.
 func (e *Engine) sessionStored(op lane.Op, seq uint64) {
 	if s := e.sessionWrite; s != nil && s.op == op && s.expect == 0 {
+		if e.firstSeq != nil {
+			e.sessions.Anew() // perhaps the bucket was made anew, and that is why there is another session
+		}
 		e.firstSeq = map[string]uint64{s.id: seq}
 		e.sessionBegun()
 	}
 	e.holder.SessionStored(op, seq)
 }
 
-// watchSessions follows all session records until ctx ends. The watch mends itself after a loss of the connection.
+// watchSessions follows all session records until ctx ends.
 func (e *Engine) watchSessions(ctx context.Context, kv jetstream.KeyValue) error {
-	w, err := kv.WatchAll(ctx)
+	var err error
+	e.sessions, err = streams.WatchKeys(ctx, e.conn, kv, streams.KeyTold{
+		Key: func(entry jetstream.KeyValueEntry) bool {
+			e.in.put(item{do: func() { e.sessionSeen(entry) }})
+			return entry.Operation() == jetstream.KeyValuePut
+		},
+		Listed: func(there map[string]bool) { e.in.put(item{do: func() { e.sessionsListed(there) }}) },
+	})
 	if err != nil {
 		return err
 	}
 	e.tasks.Add(1)
 	go func() {
 		defer e.tasks.Done()
-		defer w.Stop() //nolint:errcheck // the connection is about to be closed
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case entry, ok := <-w.Updates():
-				if !ok {
-					return
-				}
-				if entry != nil { // nil: all that stood before has come
-					e.in.put(item{do: func() { e.sessionSeen(entry) }})
-				}
-			}
-		}
+		<-ctx.Done()
+		e.sessions.Stop()
 	}()
 	return nil
+}
+
+// sessionsListed forgets sessions whose records are gone, although nobody told that they went.
+func (e *Engine) sessionsListed(there map[string]bool) {
+	for id := range e.others {
+		if !there[id] {
+			e.forget(id)
+		}
+	}
+}
+
+func (e *Engine) forget(session string) {
+	delete(e.others, session)
+	e.holder.Forget(session)
 }
 
 // sessionSeen notes a session's record.
 func (e *Engine) sessionSeen(entry jetstream.KeyValueEntry) {
 	id := entry.Key()
 	if entry.Operation() != jetstream.KeyValuePut {
-		delete(e.others, id)
-		e.holder.Forget(id)
+		e.forget(id)
 		return
 	}
 	r, err := streams.DecodeSession(entry.Value())
 	if err != nil && !errors.Is(err, streams.ErrNewerRecord) || r.Session != id {
 		return // not a session's
 	}
-	if s := e.sessionWrite; s != nil && s.id == id && s.sent == 1 {
-		// Our own record's time stamp, against ours when we sent it: how far the clocks are apart, for delays alone.
+	if s := e.sessionWrite; s != nil && !s.seen && s.sent == 1 && bytes.Equal(entry.Value(), s.body) {
+		// Our own record's time stamp, against ours when we sent it: how far the clocks are apart, for delays alone. A record
+		// that is told late, or again, says nothing of that.
+		s.seen = true
 		e.skew = entry.Created().Sub(s.wall.Add(time.Since(s.wall) / 2))
 	}
 	e.others[id] = r
