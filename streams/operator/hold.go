@@ -169,7 +169,7 @@ func (s *Session) release(ctx context.Context, h *hold, headRemoved bool) error 
 			}
 		}
 	}
-	if _, err := s.put(ctx, s.queue.ClaimSubject(h.e), r.Encode(), h.seq, ttl); err != nil && !streams.IsWrongLast(err) {
+	if err := s.replace(ctx, h, r, ttl); err != nil {
 		return err
 	}
 	if headRemoved {
@@ -181,6 +181,22 @@ func (s *Session) release(ctx context.Context, h *hold, headRemoved bool) error 
 		return nil // it has no turn on purpose
 	}
 	return streams.GiveTurn(ctx, s.js, s.queue, h.e)
+}
+
+// replace writes a record in place of the hold's claim, unless somebody else has the lane by now. The claim may have been
+// rewritten without an answer.
+func (s *Session) replace(ctx context.Context, h *hold, r lane.Record, ttl time.Duration) error {
+	for {
+		_, err := s.put(ctx, s.queue.ClaimSubject(h.e), r.Encode(), h.seq, ttl)
+		if !streams.IsWrongLast(err) {
+			return err
+		}
+		stands, had, err := s.record(ctx, h.e)
+		if err != nil || !had || stands.Session != s.id || stands.State != lane.Held || stands.Seq == h.seq {
+			return err
+		}
+		h.seq = stands.Seq
+	}
 }
 
 // dropTurn deletes the lane's turn, which may wait for a retry that will not come.

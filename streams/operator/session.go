@@ -100,7 +100,10 @@ func (s *Session) write(ctx context.Context, state string) error {
 		sent = s.unsure
 	}
 	if streams.IsWrongLast(err) && s.unsure != 0 {
-		seq, err = s.own(bound, subject)
+		// What stands is an earlier beat. It says as much as this one would have; a farewell it is not.
+		if seq, err = s.own(bound, subject); err == nil && state == streams.StateStopped {
+			seq, err = s.put(bound, streams.KV(s.js.Conn())+subject, body, seq, streams.RecordTTL(lease))
+		}
 	}
 	if err != nil {
 		s.unsure = sent
