@@ -28,8 +28,9 @@ func (o *Orphans) reapDead() {
 	})
 }
 
-// orphans reaps the dead strangers among our children and calls do for the living ones. It reports whether any was
-// reaped: what that one left behind may have become ours after the list was read.
+// orphans reaps the dead strangers among our children and calls do for the living ones. It reports whether the list has to
+// be read again: any was reaped, and what that one left behind may have become ours after the list was read; or it could
+// not be read now.
 func (k *kin) orphans(do func(pid int)) (stale bool) {
 	if pids, err := proc.Adopted(); err == nil && len(pids) == 0 {
 		return false // nearly always: nobody has to wait for the lock
@@ -39,7 +40,7 @@ func (k *kin) orphans(do func(pid int)) (stale bool) {
 	defer k.starting.Unlock()
 	pids, err := proc.Adopted()
 	if err != nil {
-		return false // no process table: groups are all that can be contained
+		return proc.Passing(err) // without a process table groups are all that can be contained
 	}
 	for _, pid := range pids {
 		if k.isKnown(pid) {
@@ -124,6 +125,9 @@ const mostUndecided = 3 * time.Second
 // many milliseconds where there are too few processors or the program comes from a slow disk. It may be a living child's.
 func (k *kin) whose(pid int, mark string) claim {
 	its, empty, err := proc.Env(pid, MarkVariable)
+	if proc.Passing(err) {
+		return undecided
+	}
 	after, killed := k.condemned[pid]
 	if empty && !killed && len(proc.Args(pid)) == 0 {
 		since, again := k.blank[pid]
@@ -140,7 +144,9 @@ func (k *kin) whose(pid int, mark string) claim {
 	if empty {
 		// The arguments are there a moment before the environment is.
 		time.Sleep(2 * time.Millisecond)
-		its, _, err = proc.Env(pid, MarkVariable)
+		if its, _, err = proc.Env(pid, MarkVariable); proc.Passing(err) {
+			return undecided
+		}
 	}
 	if err == nil && its == mark {
 		return toKill

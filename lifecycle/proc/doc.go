@@ -12,10 +12,22 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"syscall"
 )
 
 // ErrUnsupported is the answer on a system without /proc.
 var ErrUnsupported = errors.New("there is no process table to read on this system")
+
+// Passing reports whether an error says nothing of a process, only that nobody can look now: too many files are open, or
+// there is no memory. Who has to know has to ask again.
+func Passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
 
 // Stat is what the process table says about a process.
 type Stat struct {

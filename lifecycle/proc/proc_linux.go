@@ -53,15 +53,19 @@ func All() ([]int, error) {
 	return pids, nil
 }
 
-// Each calls do for every process that may be seen.
+// Each calls do for every process that may be seen. An error says that not every one was.
 func Each(do func(Stat)) error {
 	pids, err := All()
 	if err != nil {
 		return err
 	}
 	for _, pid := range pids {
-		if s, err := Read(pid); err == nil {
+		s, err := Read(pid)
+		switch {
+		case err == nil:
 			do(s)
+		case Passing(err):
+			return err
 		}
 	}
 	return nil
