@@ -130,7 +130,7 @@ func TestAJobThatAChildHasNotReadIsNotBlamedForItsMemory(t *testing.T) {
 
 // A timer that goes off with the event that it guards, or just after it, is heard after it or not at all.
 func TestAChildThatIsReadyIsNotLate(t *testing.T) {
-	cfg := Config{Command: []string{"sh", "-c", `echo '{"ready":true}' >&4; cat <&3 >/dev/null`}, ReadyTimeout: time.Nanosecond}
+	cfg := Config{Command: []string{"sh", "-c", `echo '{"ready":true}' >&4; cat <&3 >/dev/null`}, ReadyTimeout: time.Nanosecond, KillAfter: time.Minute}
 	cfg.fill()
 	pool := newChildPool(cfg)
 	pool.launcher = newLauncher(identity{})
