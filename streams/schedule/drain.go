@@ -69,20 +69,21 @@ type drainer struct {
 func (d *drainer) run(ctx context.Context) {
 	inbox := d.nc.NewInbox()
 	in := make(chan *nats.Msg, 2*dueBatch)
-	sub, err := d.nc.ChanSubscribe(inbox, in)
+	sub, err := d.nc.ChanSubscribe(inbox+".*", in)
 	if err != nil {
 		d.log.Error().Err(err).Msg("due jobs cannot be asked for") // the connection is closed
 		return
 	}
-	for ctx.Err() == nil {
-		d.pull(ctx, inbox, in)
+	for n := 1; ctx.Err() == nil; n++ {
+		d.pull(ctx, inbox+"."+strconv.Itoa(n), in)
 	}
 	// What the server has sent by now still comes, and must not wait for its ack wait.
 	_ = sub.Drain() // fails only when the connection is closed
 	for {
 		select {
 		case m := <-in:
-			d.move(context.WithoutCancel(ctx), d.more(m, in))
+			batch, _ := d.more(m, in, "")
+			d.move(context.WithoutCancel(ctx), batch)
 			continue
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -92,7 +93,8 @@ func (d *drainer) run(ctx context.Context) {
 	}
 }
 
-// pull asks for due jobs once, and moves what comes until the pull is over.
+// pull asks for due jobs once, and moves what comes until the pull is over. Its inbox is its own, or the late end of the
+// one before it would be taken for its own.
 func (d *drainer) pull(ctx context.Context, inbox string, in <-chan *nats.Msg) {
 	ask := fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, dueBatch, pullLife)
 	err := d.nc.PublishRequest(streams.API(d.nc)+"CONSUMER.MSG.NEXT."+d.q.ScheduleStream()+"."+streams.DueConsumer, inbox, ask)
@@ -110,33 +112,39 @@ func (d *drainer) pull(ctx context.Context, inbox string, in <-chan *nats.Msg) {
 			return
 		case m := <-in:
 			if !isDelivery(m) {
+				if m.Subject != inbox {
+					continue
+				}
 				if status := m.Header.Get("Status"); status != "408" && status != "404" { // over, or nothing there
 					d.trouble(fmt.Errorf("%s %s", status, m.Header.Get("Description")), "due jobs are not given out")
 					_ = streams.Pause(ctx, unpulled)
 				}
 				return
 			}
-			batch := d.more(m, in)
+			batch, end := d.more(m, in, inbox)
 			got += len(batch)
-			d.move(context.WithoutCancel(ctx), batch)
+			if d.move(context.WithoutCancel(ctx), batch); end {
+				return
+			}
 		}
 	}
 }
 
-// more takes what else has come.
-func (d *drainer) more(m *nats.Msg, in <-chan *nats.Msg) []*nats.Msg {
-	batch := []*nats.Msg{}
+// more takes what else has come. end says that the word was among it that the pull with this inbox is over.
+func (d *drainer) more(m *nats.Msg, in <-chan *nats.Msg, inbox string) (batch []*nats.Msg, end bool) {
 	for {
 		if isDelivery(m) {
 			batch = append(batch, m)
+		} else if m.Subject == inbox {
+			end = true
 		}
 		if len(batch) >= dueBatch {
-			return batch
+			return batch, end
 		}
 		select {
 		case m = <-in:
 		default:
-			return batch
+			return batch, end
 		}
 	}
 }
