@@ -215,12 +215,13 @@ func TestAHoldWhoseServerIsAway(t *testing.T) {
 func TestAHoldPassesSignalsOn(t *testing.T) {
 	d := newDesk(t, "--lease", "6s")
 	d.Host("w1", d.SleepPool(1, 2)).Start()
-	script := `trap 'echo got; exit 7' INT; echo up; while :; do sleep 0.05; done`
+	up := d.Path("up")
+	script := `trap 'echo got; exit 7' INT; : > "` + up + `"; while :; do sleep 0.05; done`
 	b := d.start(nil, "lane", "hold", rig.Queue, "build.1", "--", "sh", "-c", script)
 	d.until("it is held", func() bool { return d.why("build.1").State == streams.LaneHeld }, func() string { return d.why("build.1").Why })
 	d.Import(rig.Job{Entity: "build.1"})
 	d.becomes("build.1", streams.LaneHeld, "held by an operator's command since ")
-	time.Sleep(500 * time.Millisecond) // the shell sets its trap
+	d.until("the shell has set its trap", func() bool { _, err := os.Stat(up); return err == nil }, func() string { return up })
 	if err := b.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
