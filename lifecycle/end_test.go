@@ -3,8 +3,11 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,7 +15,9 @@ import (
 )
 
 func TestATimeoutIsToldToTheChildFirst(t *testing.T) {
-	h := start(t, children(t, "good"))
+	cfg := children(t, "good")
+	cfg.KillAfter = plenty
+	h := start(t, cfg)
 	pid := string(h.run("pid", "").Body)
 	h.want(h.runIn(t.Context(), lifecycle.Job{Kind: "until cancelled", Timeout: time.Millisecond}), lifecycle.TimedOut,
 		"timed out after 1ms: cancelled")
@@ -251,4 +256,33 @@ func TestAGroupThatIsNotSeenToBeEmptyInTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// isDead reports whether a process is gone, or dead and waiting for its parent.
+func isDead(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err == nil {
+		rest := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
+		return strings.HasPrefix(strings.TrimSpace(rest), "Z")
+	}
+	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}
+
+func wantDead(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("process %d is dead", pid), func() bool { return isDead(pid) })
+}
+
+// child is the first child, once there is one: a job's process may be heard before the pool lists it.
+func (h *harness) child() (first lifecycle.ChildInfo) {
+	h.t.Helper()
+	eventually(h.t, "a child is listed", func() bool {
+		list := h.Children()
+		if len(list) == 0 {
+			return false
+		}
+		first = list[0]
+		return true
+	})
+	return first
 }

@@ -2,7 +2,6 @@ package lifecycle_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,6 +33,9 @@ func TestMain(m *testing.M) {
 
 // plenty bounds every wait for something that must happen.
 const plenty = 60 * time.Second
+
+// grace is the time before force where a test needs force, or does not care. An exit on a busy host has to be faster.
+const grace = 250 * time.Millisecond
 
 // otherRoles are programs that are no children with frames, by name.
 var otherRoles = map[string]func(){}
@@ -276,14 +278,14 @@ func children(t *testing.T, role string) lifecycle.Config {
 	}
 	return lifecycle.Config{
 		Mode: lifecycle.ModePool, Command: []string{exe}, Env: map[string]string{actAs: role}, Concurrency: 4,
-		Restart: lifecycle.Restart{Min: time.Millisecond, Max: 10 * time.Millisecond}, KillAfter: 50 * time.Millisecond,
+		Restart: lifecycle.Restart{Min: time.Millisecond, Max: 10 * time.Millisecond}, KillAfter: grace,
 	}
 }
 
 // script is the configuration of an exec pool with a shell script.
 func script(text string) lifecycle.Config {
 	return lifecycle.Config{
-		Mode: lifecycle.ModeExec, Command: []string{"sh", "-c", text}, Concurrency: 4, KillAfter: 50 * time.Millisecond,
+		Mode: lifecycle.ModeExec, Command: []string{"sh", "-c", text}, Concurrency: 4, KillAfter: grace,
 	}
 }
 
@@ -382,33 +384,4 @@ func eventually(t *testing.T, what string, holds func() bool) {
 			t.Fatalf("not true in time: %s", what)
 		}
 	}
-}
-
-// isDead reports whether a process is gone, or dead and waiting for its parent.
-func isDead(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err == nil {
-		rest := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
-		return strings.HasPrefix(strings.TrimSpace(rest), "Z")
-	}
-	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
-}
-
-func wantDead(t *testing.T, pid int) {
-	t.Helper()
-	eventually(t, fmt.Sprintf("process %d is dead", pid), func() bool { return isDead(pid) })
-}
-
-// child is the first child, once there is one: a job's process may be heard before the pool lists it.
-func (h *harness) child() (first lifecycle.ChildInfo) {
-	h.t.Helper()
-	eventually(h.t, "a child is listed", func() bool {
-		list := h.Children()
-		if len(list) == 0 {
-			return false
-		}
-		first = list[0]
-		return true
-	})
-	return first
 }
