@@ -182,6 +182,15 @@ func LongJobs() Profile {
 	return p
 }
 
+// LongLease is the longest lease that a queue may have.
+func LongLease() Profile {
+	p := base("long-lease").doubled()
+	p.Config = lane.DefaultConfig(10 * time.Minute)
+	p.Every, p.Long, p.LongMax = time.Second, .2, 5*time.Minute
+	p.StopEvery, p.DieEvery, p.Heir, p.Fail, p.Bound = time.Minute, 2*time.Minute, 1, .1, 15*time.Minute
+	return p
+}
+
 // Poisons have jobs that take their holders down.
 func Poisons() Profile {
 	p := base("poisons")
@@ -247,7 +256,7 @@ func PausedLanes() Profile {
 func Profiles() []Profile {
 	return []Profile{
 		Rough(), Replicated(), ShortLease(), Sniped(), Copyless(), Purged(), LateDeletes(), SlowAnswers(), SlowWatch(), Goodbyes(),
-		Pauses(), ClaimsAway(), Blackouts(), Heirs(), Elections(), LongJobs(), Poisons(), Losses(), Stops(),
+		Pauses(), ClaimsAway(), Blackouts(), Heirs(), Elections(), LongJobs(), LongLease(), Poisons(), Losses(), Stops(),
 		Operated(), OperatedReplicated(), Passing(), PausedLanes(),
 	}
 }
