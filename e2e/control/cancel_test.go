@@ -91,7 +91,7 @@ func TestCancelOfAWaitingJob(t *testing.T) {
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")}, rig.Job{Entity: "build.1", Dead: true}, rig.Job{Entity: "build.1"})
 	d.awaitRun("build.1")
-	code, said := d.fails("job", "cancel", rig.Queue, "2", "--wait", "3s")
+	code, said := d.fails("job", "cancel", rig.Queue, "2", "--wait", "5s")
 	if code != 1 || !strings.Contains(said, "job 2 of build.1 is still there: job 1 (default) runs on worker w1.") {
 		t.Errorf("%d: %s", code, said)
 	}
