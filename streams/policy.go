@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/internal/problem"
+	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -177,9 +178,9 @@ func shorter(a, b time.Duration) time.Duration {
 // Equal says that two policies are the same.
 func (p Policy) Equal(other Policy) bool { return len(p.diff(other)) == 0 }
 
-// Delay is how long a job waits after its attempt-th failure (1 is the first). rnd gives numbers from 0 to below 1.
+// Delay is how long a job waits after its attempt-th failure (1 is the first), lane.LongestWait at the most. rnd gives numbers from 0 to below 1.
 func (p Policy) Delay(attempt int, rnd func() float64) time.Duration {
 	d := float64(p.Backoff.Base) * math.Pow(p.Backoff.Factor, float64(max(attempt, 1)-1))
-	d = min(d, float64(p.Backoff.Max)) // also when the power is infinite
+	d = min(d, float64(p.Backoff.Max), float64(lane.LongestWait)) // also when the power is infinite
 	return time.Duration(d * (1 - p.Backoff.Jitter*rnd()))
 }

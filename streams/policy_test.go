@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
 )
 
 func TestPolicyValidate(t *testing.T) {
@@ -141,6 +142,10 @@ func TestPolicyDelay(t *testing.T) {
 		if got := p.Delay(attempt, zero); got != want {
 			t.Errorf("attempt %d: %s, want %s", attempt, got, want)
 		}
+	}
+	endless := streams.Backoff{Base: time.Hour, Max: math.MaxInt64, Factor: math.MaxFloat64}
+	if got := (streams.Policy{Backoff: endless}).Delay(math.MaxInt32, zero); got != lane.LongestWait {
+		t.Errorf("the longest backoff is %s", got)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		rnd := rapid.Float64Range(0, 0.999).Draw(t, "rnd")

@@ -2,6 +2,10 @@ package lane
 
 import "time"
 
+// LongestWait is the longest that a failed job waits for its next attempt, whatever it or its queue asks for. The
+// server's clock counts to 2262: what is to come after that has been over for long to it, and would come at once.
+const LongestWait = 100 * 365 * 24 * time.Hour
+
 // finished: the job's processes are gone, or could not be shown to be.
 func (m *machine) finished(o Outcome) {
 	if m.cancelled && o.Cause != CauseDone {
@@ -65,6 +69,7 @@ func (m *machine) settle() {
 	if delay <= 0 {
 		delay = m.v.Backoff(m.total().starts())
 	}
+	delay = min(delay, LongestWait)
 	r.NotBefore = m.v.ServerNow.Add(delay).UnixMilli()
 	if m.head.Pass.or(m.v.Pass) {
 		r.Passing = true

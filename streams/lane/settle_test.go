@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -18,6 +19,7 @@ func TestSettle(t *testing.T) {
 	}{
 		{"failed", Counts{}, Outcome{Cause: CauseFailed}, Waiting, false, Counts{Attempts: 1}, time.Second},
 		{"failed, its own delay", Counts{}, Outcome{Cause: CauseFailed, RetryIn: time.Minute}, Waiting, false, Counts{Attempts: 1}, time.Minute},
+		{"failed, the longest delay that there is", Counts{}, Outcome{Cause: CauseFailed, RetryIn: math.MaxInt64}, Waiting, false, Counts{Attempts: 1}, LongestWait},
 		{"failed at the limit", Counts{Attempts: 4}, Outcome{Cause: CauseFailed}, Running, true, Counts{Attempts: 5}, 0},
 		{"other counts are not attempts", Counts{Crashes: 2, Lost: 2}, Outcome{Cause: CauseFailed}, Waiting, false, Counts{Attempts: 1, Crashes: 2, Lost: 2}, time.Second},
 		{"fatal", Counts{}, Outcome{Cause: CauseFatal}, Running, true, Counts{Attempts: 1}, 0},
