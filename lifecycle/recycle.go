@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -40,7 +41,11 @@ func (r Recycle) age() time.Duration {
 	if r.MaxAge <= 0 {
 		return 0
 	}
-	return max(1, time.Duration(r.vary()*float64(r.MaxAge)))
+	age := r.vary() * float64(r.MaxAge)
+	if age >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return max(1, time.Duration(age))
 }
 
 // A place and its children. One goroutine keeps a place (keep); a child that is to be recycled keeps its place until the

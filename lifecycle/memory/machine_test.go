@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -180,6 +181,16 @@ func TestASlotIsActedUponOnceInAnInterval(t *testing.T) {
 	s := State{Phase: Graced, TermAt: at(100), Slot: slot}
 	if wake, ok := l.Wake(s); !ok || !wake.Equal(at(1000)) {
 		t.Error("a graced child waits for the interval, not in a loop:", wake, ok)
+	}
+}
+
+// A time that is as long as one can be is not turned into none.
+func TestSpreadOfTheLongestTime(t *testing.T) {
+	for _, share := range []float64{0, .01, 1} {
+		l := Limits{Mode: Legacy, Balloon: math.MaxInt64, Grace: math.MaxInt64 - time.Second}.Spread(share)
+		if l.Balloon != math.MaxInt64 || l.Grace < math.MaxInt64-time.Second {
+			t.Errorf("share %v: balloon %v, grace %v", share, l.Balloon, l.Grace)
+		}
 	}
 }
 

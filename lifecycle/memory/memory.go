@@ -19,6 +19,7 @@ package memory
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -87,11 +88,20 @@ func (l Limits) Validate() error {
 // Spread lengthens the time before a soft restart by share (0 to 1): children that grow alike are given different
 // shares, so that they do not go together.
 func (l Limits) Spread(share float64) Limits {
-	l.Balloon += time.Duration(share * float64(l.Balloon))
+	l.Balloon = longer(l.Balloon, share)
 	if l.Mode == Legacy {
-		l.Grace += time.Duration(share * float64(l.Grace))
+		l.Grace = longer(l.Grace, share)
 	}
 	return l
+}
+
+// longer is d and that share of it, or the longest duration that there is.
+func longer(d time.Duration, share float64) time.Duration {
+	more := share * float64(d)
+	if more >= float64(math.MaxInt64-d) {
+		return math.MaxInt64
+	}
+	return d + time.Duration(more)
 }
 
 // Limit is one of the two limits.
