@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seriatim/seriatim/internal/nearest"
 	"github.com/seriatim/seriatim/internal/problem"
@@ -104,6 +105,10 @@ func (v *validator) top() {
 	}
 }
 
+// leastCheck is the shortest time between two looks at the sizes of processes. To read them takes milliseconds; without a
+// pause in between a worker would do nothing else, with a core of its own.
+const leastCheck = 100 * time.Millisecond
+
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
 	return err == nil
@@ -149,8 +154,8 @@ func (v *validator) pool(i int) {
 	if m.Soft > 0 && m.Hard > 0 && m.Hard < m.Soft {
 		v.fail(path+".memory.hard", "%s is below memory.soft, which is %s", m.Hard, m.Soft)
 	}
-	if (m.Soft > 0 || m.Hard > 0) && m.Check <= 0 {
-		v.fail(path+".memory.check", "must be above 0 when there is a limit")
+	if (m.Soft > 0 || m.Hard > 0) && m.Check < leastCheck {
+		v.fail(path+".memory.check", "must be at least %s when there is a limit, not %s", leastCheck, formatDuration(m.Check))
 	}
 	if p.Mode == ModeExec && (p.Restart.MaxJobs > 0 || p.Restart.MaxAge > 0) {
 		v.warn("restart.max_jobs and max_age of pool %s have no meaning in mode exec, which starts a process per job", p.Name)
