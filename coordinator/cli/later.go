@@ -37,6 +37,9 @@ func (l *laterFlags) when(f *pflag.FlagSet) (*schedule.When, error) {
 		if err != nil {
 			return nil, err
 		}
+		if at.IsZero() {
+			at = at.Add(1) // zero says that none was given, and this one is over as well
+		}
 		return &schedule.When{At: at}, nil
 	}
 	return nil, nil

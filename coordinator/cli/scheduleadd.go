@@ -68,7 +68,7 @@ func (c *scheduleFlags) spec(f *pflag.FlagSet) (s schedule.Spec, in time.Duratio
 	}
 	if when != nil {
 		if s.At, in = when.At, when.In; f.Changed("in") {
-			s.At = time.Unix(0, 1) // replaced when the server's clock is known
+			s.At = time.Unix(0, 1) // replaced by New.In
 		}
 	}
 	if f.Changed("cron") && strings.TrimSpace(c.cron) == "" {
@@ -118,11 +118,7 @@ replaced with --replace; it keeps its history, and stays paused if it was.`,
 				return err
 			}
 			if f.Changed("in") {
-				now, err := schedule.Now(ctx, s.js, q)
-				if err != nil {
-					return err
-				}
-				n.Spec.At = now.Add(in)
+				n.In = max(in, 1) // also 0 is a time that is not over yet
 			}
 			return a.addSchedule(ctx, s, q, n, c.dryRun)
 		})

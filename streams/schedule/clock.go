@@ -9,7 +9,6 @@ import (
 
 	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/streams"
-	"github.com/seriatim/seriatim/subjects"
 )
 
 // serverTime is a time that the server's clock has passed for certain, reckoned from its last answer: it lags behind
@@ -41,13 +40,3 @@ func (s serverTime) now() time.Time { return s.told.Add(clock.Boot() - s.at) }
 
 // age is how old the answer is.
 func (s serverTime) age() time.Duration { return clock.Boot() - s.at }
-
-// Now is the time by the server's clock: it has passed for certain when Now returns. Errors are streams.ErrUnknownQueue
-// and the trouble with the server.
-func Now(ctx context.Context, js jetstream.JetStream, q subjects.Queue) (time.Time, error) {
-	server, err := askTime(ctx, js, q.ScheduleStream())
-	if err != nil {
-		return time.Time{}, trouble(ctx, js, "ask for the server's time", q, err)
-	}
-	return server.now(), nil
-}

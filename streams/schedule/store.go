@@ -27,9 +27,11 @@ const writeTries = 10
 
 // New is a schedule to be made.
 type New struct {
-	Name    string
-	Entity  subjects.Entity
-	Spec    Spec
+	Name   string
+	Entity subjects.Entity
+	Spec   Spec
+	// In, when it is not 0, makes Spec.At so long after now, by the server's clock; Spec.At may then be any time.
+	In      time.Duration
 	Overlap Overlap
 	Paused  bool
 	// Job is what is published each time. Its ID must be empty: each run gets one of its own.
@@ -115,6 +117,9 @@ func Prepare(ctx context.Context, js jetstream.JetStream, q subjects.Queue, n Ne
 	now = server.now()
 	if n.Spec.Every != 0 && n.Spec.Start.IsZero() {
 		n.Spec.Start = now.Add(time.Second - 1).Truncate(time.Second) // for times that are easy to read
+	}
+	if n.In != 0 {
+		n.Spec.At = now.Add(n.In)
 	}
 	times, err := n.Spec.Times()
 	if err != nil {

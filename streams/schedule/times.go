@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"math"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -24,7 +25,11 @@ type interval struct {
 
 func (i interval) Next(t time.Time) (time.Time, bool) {
 	gone := max(t.Sub(i.start), 0) // saturates after 292 years
-	return i.start.Add(gone - gone%i.every + i.every), true
+	gone -= gone % i.every
+	if gone > math.MaxInt64-i.every {
+		return time.Time{}, false // further than a duration reaches
+	}
+	return i.start.Add(gone + i.every), true
 }
 
 // everyHour are the 24 hours in the set of a cron expression.

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,12 @@ func TestIntervalsAndSingleTimes(t *testing.T) {
 	} {
 		if got, ok := every.Next(at(t, after)); !ok || !got.Equal(at(t, want)) {
 			t.Errorf("after %s: %v, want %s", after, got, want)
+		}
+	}
+	for _, longest := range []time.Duration{math.MaxInt64, 200 * 365 * 24 * time.Hour} {
+		got := Preview(times(t, Spec{Every: Duration(longest), Start: start}), start, 5)
+		if len(got) != 1 || !got[0].Equal(start.Add(longest)) {
+			t.Errorf("every %s comes at %v", longest, got)
 		}
 	}
 	one := times(t, Spec{At: start})
