@@ -23,7 +23,7 @@ var family = &kin{known: map[int]string{}, condemned: map[int]string{}, blank: m
 type kin struct {
 	starting  sync.RWMutex
 	condemned map[int]string    // by pid: orphans that were killed, and after whose end; guarded by starting
-	blank     map[int]time.Time // by pid: since when an orphan shows neither arguments nor an environment; guarded by starting
+	blank     map[int]time.Time // by pid: since when an orphan shows no environment and may get one; guarded by starting
 
 	mu       sync.Mutex
 	known    map[int]string // by pid: its mark

@@ -121,15 +121,15 @@ const mostUndecided = 3 * time.Second
 // whose says whether an orphan is the child's that has this mark, or nobody's. One that is nobody's and does not die is
 // waited for after the end of one child, not of all that end later.
 //
-// While a process begins a new program it has neither arguments nor an environment, for microseconds as a rule, and for
-// many milliseconds where there are too few processors or the program comes from a slow disk. It may be a living child's.
+// While a process begins a new program it shows no environment, for microseconds as a rule, and for many milliseconds where
+// there are too few processors or the program comes from a slow disk. It may be a living child's.
 func (k *kin) whose(pid int, mark string) claim {
 	its, empty, err := proc.Env(pid, MarkVariable)
 	if proc.Passing(err) {
 		return undecided
 	}
 	after, killed := k.condemned[pid]
-	if empty && !killed && len(proc.Args(pid)) == 0 {
+	if empty && !killed && !isBare(pid) {
 		since, again := k.blank[pid]
 		if !again {
 			since = time.Now()
@@ -141,13 +141,6 @@ func (k *kin) whose(pid int, mark string) claim {
 	} else {
 		delete(k.blank, pid)
 	}
-	if empty {
-		// The arguments are there a moment before the environment is.
-		time.Sleep(2 * time.Millisecond)
-		if its, _, err = proc.Env(pid, MarkVariable); proc.Passing(err) {
-			return undecided
-		}
-	}
 	if err == nil && its == mark {
 		return toKill
 	}
@@ -155,6 +148,18 @@ func (k *kin) whose(pid int, mark string) claim {
 		return toKill
 	}
 	return theirs
+}
+
+// isBare reports whether a process runs a program without any environment, and the same one for a while: a program's
+// arguments are there a moment before its environment is.
+func isBare(pid int) bool {
+	program, bare := proc.Bare(pid)
+	if !bare {
+		return false
+	}
+	time.Sleep(2 * time.Millisecond)
+	same, bare := proc.Bare(pid)
+	return bare && same == program
 }
 
 // killOrphan kills an orphan and its group; false when it may not be killed (another user's, by a set-uid bit). Its number

@@ -184,6 +184,27 @@ func Env(pid int, name string) (value string, empty bool, err error) {
 	return "", false, nil
 }
 
+// Bare reports whether a process runs a program that was started without any environment; program tells that one from
+// others that the process runs later. It is false as well for one that is about to execute a program, that is ending, or
+// that may not be looked at.
+func Bare(pid int) (program uint64, bare bool) {
+	text, err := os.ReadFile(path(pid, "stat"))
+	if err != nil {
+		return 0, false
+	}
+	// One file says where all of it lies: what is put together from two may be of two programs.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) < 49 {
+		return 0, false
+	}
+	var at [4]uint64
+	for i := range at {
+		at[i], _ = strconv.ParseUint(string(fields[45+i]), 10, 64) // the kernel writes numbers
+	}
+	argsEnd, envStart, envEnd := at[1], at[2], at[3]
+	return envStart, argsEnd != 0 && envStart == envEnd
+}
+
 // Args is the command line of a process, nil when it cannot be read.
 func Args(pid int) []string {
 	text, err := os.ReadFile(path(pid, "cmdline"))

@@ -59,6 +59,27 @@ func TestChildren(t *testing.T) {
 	}
 }
 
+func TestBare(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		bare bool
+	}{{[]string{}, true}, {[]string{"A="}, false}} {
+		cmd := exec.Command("sleep", "1000")
+		cmd.Env = c.env
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, bare := proc.Bare(cmd.Process.Pid); bare != c.bare {
+			t.Errorf("with %q it is %v", c.env, bare)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if _, bare := proc.Bare(cmd.Process.Pid); bare {
+			t.Error("nobody is bare")
+		}
+	}
+}
+
 // The badge is put on by a process of its own: it cannot be taken off again.
 func TestABadgeIsInherited(t *testing.T) {
 	if os.Getenv("PROC_TEST_BADGE") != "" {

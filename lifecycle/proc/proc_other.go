@@ -49,3 +49,6 @@ func Below([]int) []Stat { return nil }
 
 // Kill is not possible here.
 func Kill(Stat) error { return ErrUnsupported }
+
+// Bare cannot tell.
+func Bare(int) (program uint64, bare bool) { return 0, false }
