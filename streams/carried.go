@@ -26,6 +26,16 @@ func (c Carried) Encode() string {
 	return string(b)
 }
 
+// EncodeWithin is Encode in at most so many bytes. Counts always stay; of the tries goes what does not fit.
+func (c Carried) EncodeWithin(most int) string {
+	tries := c.Tries
+	c.Tries = fitTries(tries, func(some []lane.Try) bool {
+		c.Tries = some
+		return len(c.Encode()) <= most
+	})
+	return c.Encode()
+}
+
 // ReadCarried is the inverse. It takes what cannot be read for nothing.
 func ReadCarried(text string) (c Carried) {
 	if text == "" {

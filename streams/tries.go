@@ -12,24 +12,28 @@ const HeaderDeadTries = "Dead-Tries"
 // maxDeadTries bounds that header in bytes.
 const maxDeadTries = 6 << 10
 
-// triesText is tries in at most so many bytes: of what does not fit, logs go first, then errors, then whole tries, the
-// oldest before the newer ones. What is left of nothing is "".
+// triesText is tries in at most so many bytes, as fitTries makes them fit. What is left of nothing is "".
 func triesText(tries []lane.Try, most int) string {
+	tries = fitTries(tries, func(some []lane.Try) bool { return len(compact(some)) <= most })
+	if len(tries) == 0 {
+		return ""
+	}
+	return string(compact(tries))
+}
+
+// fitTries is what fits of tries: logs go first, then errors, then whole tries, the oldest before the newer ones.
+func fitTries(tries []lane.Try, fits func([]lane.Try) bool) []lane.Try {
 	tries = append([]lane.Try(nil), tries...) // a record's memory is its own
 	shrink := []func(*lane.Try) bool{
 		func(t *lane.Try) bool { is := t.Log != ""; t.Log = ""; return is },
 		func(t *lane.Try) bool { is := t.Error != ""; t.Error = ""; return is },
 	}
-	for len(tries) > 0 {
-		text := compact(tries)
-		if len(text) <= most {
-			return string(text)
-		}
+	for len(tries) > 0 && !fits(tries) {
 		if !shrinkOldest(tries, shrink) {
 			tries = tries[1:]
 		}
 	}
-	return ""
+	return tries
 }
 
 func shrinkOldest(tries []lane.Try, ways []func(*lane.Try) bool) bool {

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/lane"
+	"github.com/seriatim/seriatim/streams/schedule"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -216,6 +219,52 @@ func TestPass(t *testing.T) {
 	d := died(t, nc, 1)[0]
 	if d.Attempts != 5 || d.PublishedAt == nil || !d.PublishedAt.Equal(was.Published) {
 		t.Errorf("it died as %+v", d)
+	}
+	stop(t, e)
+}
+
+// A failed job that lets others pass goes, and can come back, also when it is as large as can be and has much to tell.
+func TestPassOfTheLargest(t *testing.T) {
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	loaded, err := streams.LoadQueue(t.Context(), js, ci)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := int(loaded.Policy.MaxJobSize)
+	much := strings.Repeat("<", 1000) // as JSON six times as long
+	rec := newRecorder(func(context.Context, *Job) lane.Outcome {
+		return lane.Outcome{Cause: lane.CauseFailed, Error: much, Log: much, RetryIn: time.Hour}
+	})
+	e := startEngine(t, srv.URL(), rec, 4)
+	own := strings.Repeat("h", 58<<10)
+	for i, c := range []struct {
+		body  int
+		own   string
+		tries int
+	}{{most - 512, "", 1}, {most - 100, "", 0}, {most - 8192, "", 1}, {2, own, 1}} {
+		m := &nats.Msg{Subject: fmt.Sprintf("jobs.ci.a.%d", i), Header: nats.Header{"Job-On-Failure": {"pass"}}, Data: make([]byte, c.body)}
+		if c.own != "" {
+			m.Header["Own"] = []string{c.own}
+		}
+		answer, err := nc.RequestMsg(m, 5*time.Second)
+		if err != nil || strings.Contains(string(answer.Data), "error") {
+			t.Fatal(err, string(answer.Data))
+		}
+		rec.wait(t, 1)
+		empty(t, js, ci.JobsStream())
+		waits, err := streams.GetMessage(t.Context(), js, ci.ScheduleStream(), uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := streams.ReadCarried(subjects.Get(waits.Header, streams.HeaderCarried))
+		if was.Counts.Attempts != 1 || len(was.Tries) != c.tries || subjects.Get(waits.Header, "Own") != c.own {
+			t.Errorf("%+v waits with %d tries", c, len(was.Tries))
+		}
+		if size := schedule.SizeInLane(ci, &nats.Msg{Header: nats.Header(waits.Header), Data: waits.Data}); size > most && c.body < most-400 {
+			t.Errorf("%+v comes back with %d bytes, and %d are possible", c, size, most)
+		}
 	}
 	stop(t, e)
 }

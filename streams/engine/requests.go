@@ -174,11 +174,19 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 func (e *Engine) moveLater(name string, a lane.MoveLater) {
 	msg := a.Head.Payload.(*message)
 	r := a.Record
+	carried := streams.Carried{Counts: r.Counts, Tries: r.Tries, Published: msg.published()}
+	// What the job brings along must not make it too large for its lane, or for the server. Counts have room.
+	bare := streams.Carried{Counts: r.Counts, Published: carried.Published}.Encode()
 	header := maps.Clone(msg.header)
-	header[streams.HeaderCarried] = []string{streams.Carried{Counts: r.Counts, Tries: r.Tries, Published: msg.published()}.Encode()}
+	header[streams.HeaderCarried] = []string{bare}
 	m := schedule.Message(msg.queue, streams.Message{
 		Subject: "jobs." + name, Seq: a.Head.Seq, Header: subjects.Header(header), Data: msg.body,
 	}, time.UnixMilli(r.NotBefore), r.Attempt)
+	room := min(maxHeaders-sizeOf(m.Header), int(e.conn.MaxPayload())-m.Size())
+	if most := int(e.queue(name).loaded.Policy.MaxJobSize); most > 0 {
+		room = min(room, most-schedule.SizeInLane(msg.queue, m))
+	}
+	m.Header[streams.HeaderCarried] = []string{carried.EncodeWithin(len(bare) + room)}
 	fitHeaders(m.Header, msg.job.Own)
 	e.wire.send(ask{kind: askDead, lane: name, op: a.Op}, m.Subject, m.Header, m.Data)
 }
@@ -186,19 +194,21 @@ func (e *Engine) moveLater(name string, a lane.MoveLater) {
 // maxHeaders is the most bytes of headers that the server takes, with room for its own.
 const maxHeaders = 60 << 10
 
+// sizeOf is what headers take up, but for the line before them.
+func sizeOf(h nats.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
 // fitHeaders drops the publisher's own headers, the largest first, until the dead letter can be stored: a letter
 // without some of them is better than a lane that stands still for ever.
 func fitHeaders[V any](h nats.Header, own map[string]V) {
-	size := func(key string) (n int) {
-		for _, v := range h[key] {
-			n += len(key) + len(v) + len(": \r\n")
-		}
-		return n
-	}
-	total := 0
-	for key := range h {
-		total += size(key)
-	}
+	size := func(key string) int { return sizeOf(nats.Header{key: h[key]}) }
+	total := sizeOf(h)
 	for total > maxHeaders {
 		largest := ""
 		for key := range own {

@@ -244,7 +244,13 @@ func (d *drainer) settle(ctx context.Context, m *nats.Msg, f jetstream.PubAckFut
 
 // bury makes a job dead that its lane will never take.
 func (d *drainer) bury(ctx context.Context, m streams.Message, why error) error {
-	dead := streams.DeadMessage(d.q, m, streams.Death{Cause: "invalid", Error: "when its time had come: " + why.Error(), PublishedAt: m.Time})
+	death := streams.Death{Cause: "invalid", Error: "when its time had come: " + why.Error(), PublishedAt: m.Time}
+	if c := streams.ReadCarried(subjects.Get(m.Header, streams.HeaderCarried)); !c.Counts.Zero() {
+		// A failed job as large as the queue takes, which has become larger by what a retry adds.
+		death.Error = "a retry adds headers, and then it is larger than the queue takes: " + why.Error()
+		death.Attempts, death.Tries, death.PublishedAt = c.Counts.Attempt()-1, c.Tries, c.Published
+	}
+	dead := streams.DeadMessage(d.q, m, death)
 	dead.Header.Set(subjects.HeaderMsgID, subjects.MoveID(d.q.ScheduleStream(), m.Seq, 0))
 	dead.Header.Del(headerKey)
 	dead.Header.Del(streams.HeaderDeadSeq) // it never was in the queue

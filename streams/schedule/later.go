@@ -55,6 +55,16 @@ func Message(q subjects.Queue, m streams.Message, due time.Time, attempt int) *n
 	return out
 }
 
+// SizeInLane is how large a job is, body and headers, when a Message that was made for it has come to its lane.
+func SizeInLane(q subjects.Queue, m *nats.Msg) int {
+	lane, _ := subjects.LaneOf(subjects.Get(subjects.Header(m.Header), headerTarget))
+	return sizeInLane(q, lane, m)
+}
+
+func sizeInLane(q subjects.Queue, lane string, m *nats.Msg) int {
+	return moved(q, lane, streams.Message{Header: subjects.Header(m.Header), Data: m.Data}).Size() - len(q.Job(lane))
+}
+
 // Later publishes Message and reads the answer; duplicate is as good as stored. Errors as ReadAnswer's. Any goroutine
 // may call it.
 func Later(ctx context.Context, nc *nats.Conn, q subjects.Queue, m streams.Message, due time.Time, attempt int) (duplicate bool, err error) {
@@ -162,7 +172,7 @@ func store(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e subj
 	}
 	lane, _ := subjects.LaneOf(job.Subject)
 	m := delayed(q, token, lane, subjects.Header(job.Header), job.Data, due)
-	if size, most := int64(moved(q, lane, streams.Message{Header: m.Header, Data: m.Data}).Size()-len(q.Job(lane))), loaded.Policy.MaxJobSize; most > 0 && size > most {
+	if size, most := int64(sizeInLane(q, lane, m)), loaded.Policy.MaxJobSize; most > 0 && size > most {
 		return fail(streams.ErrTooLarge, "put the data into an object store and its name into the job", "it is %d bytes with its headers, and queue %s takes %d", size, q, most)
 	}
 	if replaces {
