@@ -18,6 +18,9 @@ type queueState struct {
 	loaded streams.Loaded
 	gate   *gate
 	told   error // the trouble that was logged last
+	// refusedAt is since when pulls are refused, 0 when they are not; refusalTold says that it was logged.
+	refusedAt   time.Duration
+	refusalTold bool
 	// replicated says that there may be more than one copy.
 	replicated bool
 	// recordAsked is when it was asked last whether records of finished jobs are stored; historyLost says that it was told

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,12 +23,22 @@ type pull struct {
 	left    int
 	open    bool
 	over    bool // given up: what was on its way still comes, and nothing more is asked through it
+	refused bool // nobody gives out turns just now: it counts as asked until expires, so that nothing is asked meanwhile
 	expires time.Duration
 }
 
 // pullLife is how long a pull waits at the server. Short: a pull of a client that is gone swallows a delivery until its
 // ack wait, and after a change of leader an old pull is deaf.
 const pullLife = 2 * time.Second
+
+// A pull that is refused, because there is no leader, no consumer, or more pulls than it takes, is made again after a
+// pause as long as that has gone on. Without it each idle worker of a queue that was removed would ask as fast as it can.
+const (
+	leastUnpulled = 50 * time.Millisecond
+	mostUnpulled  = 2 * time.Second
+	// unpulledTold is how long it goes on until it is told of: an election is over before that.
+	unpulledTold = 10 * time.Second
+)
 
 // sendPull asks for turns.
 func (e *Engine) sendPull(p lane.Pull) {
@@ -74,17 +85,44 @@ func (e *Engine) endPull(p *pull) {
 	if !p.open {
 		return
 	}
-	p.open = false
+	p.open, p.refused = false, false
 	e.holder.PullEnded(p.op)
 	e.idlePulls = append(e.idlePulls, p)
 }
 
+// pullOver takes the server's word that a pull is over: nothing more came in its time, or it was refused.
+func (e *Engine) pullOver(p *pull, m *nats.Msg) {
+	q, status := e.queues[p.queue], m.Header.Get("Status")
+	switch {
+	case !p.open:
+		return
+	case status == "408" || status == "404":
+		q.heard()
+		e.endPull(p)
+		return
+	case q.refusedAt == 0:
+		q.refusedAt = e.now()
+	}
+	since := e.now() - q.refusedAt
+	if since >= unpulledTold && !q.refusalTold && q.told == nil {
+		q.refusalTold = true
+		e.opts.Log.Error().Str("queue", p.queue).Str("error", strings.TrimSpace(status+" "+m.Header.Get("Description"))).
+			Msg("turns are not given out. Is something of the queue missing? `coordinator queue info` says so, and `coordinator queue edit` without flags makes it")
+	}
+	pause := max(leastUnpulled, min(since, mostUnpulled))
+	p.refused, p.expires = true, e.now()+pause/2+rand.N(pause)
+}
+
+// heard notes that pulls are heard.
+func (q *queueState) heard() { q.refusedAt, q.refusalTold = 0, false }
+
 // pulled takes a message that came for a pull: a turn, or the end of the pull.
 func (e *Engine) pulled(p *pull, m *nats.Msg) {
 	if !strings.HasPrefix(m.Reply, "$JS.ACK.") { // not a turn: the server's word that the pull is over
-		e.endPull(p)
+		e.pullOver(p, m)
 		return
 	}
+	e.queues[p.queue].heard()
 	name, ok := strings.CutPrefix(m.Subject, "turns.")
 	if !ok {
 		return
@@ -144,7 +182,11 @@ func readAckSubject(s string) (seq uint64, delivered, pending int, ok bool) {
 func (e *Engine) expirePulls() {
 	now := e.now()
 	e.pulls = slices.DeleteFunc(e.pulls, func(p *pull) bool {
-		if p.open && now >= p.expires {
+		switch {
+		case !p.open || now < p.expires:
+		case p.refused:
+			e.endPull(p)
+		default:
 			p.open = false
 			e.holder.PullEnded(p.op)
 			p.drain()
