@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,20 +23,22 @@ type KeyTold struct {
 //
 // The client's own watch mends itself only as far as the stream is the same: it ends for good when its consumer cannot be
 // made again just then, it waits for sequences that a stream that was made anew has not reached, and the word that a key is
-// gone is kept for a bounded time. So it is made anew now and then, whenever the connection returns, and when somebody
-// has a reason to.
+// gone is kept for a bounded time. So it is made anew now and then, whenever the connection returns, when the bucket was
+// made anew, and when somebody has a reason to.
 type KeyWatch struct {
 	nc     *nats.Conn
 	kv     jetstream.KeyValue
 	told   KeyTold
 	want   chan struct{}
 	cancel context.CancelFunc
-	done   chan struct{}
+	tasks  sync.WaitGroup
 }
 
 const (
 	keyRelist = 5 * time.Minute
 	keyRetry  = 500 * time.Millisecond
+	// keyLook is how often it is seen whether the bucket still is the same one.
+	keyLook = 10 * time.Second
 	// drainBound bounds the end of a watch whose connection tells nothing any more.
 	drainBound = time.Second
 )
@@ -44,20 +47,22 @@ const (
 // beginning.
 func WatchKeys(ctx context.Context, nc *nats.Conn, kv jetstream.KeyValue, told KeyTold) (*KeyWatch, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &KeyWatch{nc: nc, kv: kv, told: told, want: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	w := &KeyWatch{nc: nc, kv: kv, told: told, want: make(chan struct{}, 1), cancel: cancel}
+	made := made(ctx, kv)
 	first, err := kv.WatchAll(life)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	go w.run(life, first)
+	w.tasks.Go(func() { w.run(life, first) })
+	w.tasks.Go(func() { w.look(life, made) })
 	return w, nil
 }
 
 // Stop ends the watch. Nothing is told any more once it has returned. It may be called twice.
 func (w *KeyWatch) Stop() {
 	w.cancel()
-	<-w.done
+	w.tasks.Wait()
 }
 
 // Anew has all that stands told again soon. Any goroutine; it never blocks.
@@ -68,8 +73,35 @@ func (w *KeyWatch) Anew() {
 	}
 }
 
+// made is when a bucket was made, or nothing when that cannot be told just now.
+func made(ctx context.Context, kv jetstream.KeyValue) time.Time {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	is, err := kv.Status(ctx)
+	if err != nil {
+		return time.Time{}
+	}
+	if b, ok := is.(*jetstream.KeyValueBucketStatus); ok {
+		return b.StreamInfo().Created
+	}
+	return time.Time{}
+}
+
+// look has all told again when the bucket was made anew. While it is away nobody tells so: the watch waits.
+func (w *KeyWatch) look(ctx context.Context, known time.Time) {
+	for Pause(ctx, keyLook/2+rand.N(keyLook)) == nil {
+		is := made(ctx, w.kv)
+		if is.IsZero() || is.Equal(known) {
+			continue
+		}
+		if !known.IsZero() {
+			w.Anew()
+		}
+		known = is
+	}
+}
+
 func (w *KeyWatch) run(ctx context.Context, watcher jetstream.KeyWatcher) {
-	defer close(w.done)
 	back := w.nc.StatusChanged(nats.CONNECTED)
 	defer w.nc.RemoveStatusListener(back)
 	for {

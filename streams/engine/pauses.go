@@ -44,6 +44,7 @@ func (e *Engine) watchPauses(ctx context.Context, q subjects.Queue) error {
 	if err != nil {
 		return fmt.Errorf("watch the pauses of %s: %w", q, err)
 	}
+	e.queues[name].pauses = watch
 	e.tasks.Add(1)
 	go func() {
 		defer e.tasks.Done()

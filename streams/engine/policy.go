@@ -17,6 +17,7 @@ type queueState struct {
 	name   subjects.Queue
 	loaded streams.Loaded
 	gate   *gate
+	pauses *streams.PausedWatch
 	told   error // the trouble that was logged last
 	// refusedAt is since when pulls are refused, 0 when they are not; refusalTold says that it was logged.
 	refusedAt   time.Duration
@@ -113,6 +114,7 @@ func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
 		log.Warn().Msg("the queue was made anew")
 		e.holder.Created(name, l.Created.UnixNano())
 		q.gate.Reset()
+		q.pauses.Anew() // what was paused there is paused no more, and a queue that is paused would never run
 	}
 	if !maps.Equal(l.Policy.Limits, q.loaded.Policy.Limits) {
 		log.Info().Str("limits", streams.LimitsText(l.Policy.Limits)).Msg("limits changed")
