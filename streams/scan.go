@@ -262,11 +262,18 @@ func DeleteMessage(ctx context.Context, js jetstream.JetStream, stream string, s
 		return true, nil
 	case e == nil:
 		return false, errors.New("the server did not delete the message and gave no reason")
-	case e.ErrorCode == codeSequenceNotFound, e.ErrorCode == codeNoMessageToDelete && e.Description == "no message found":
+	case NothingDeleted(e.ErrorCode, e.Description):
 		return false, nil
 	default:
 		return false, e
 	}
+}
+
+// NothingDeleted says that a delete was refused because there is no such message. One code has several texts, and only
+// two of them mean that: the second is said of a sequence that the stream has not reached, as when it was made anew. This
+// is the one place where a text decides, because the server gives nothing else to decide by.
+func NothingDeleted(code jetstream.ErrorCode, text string) bool {
+	return code == codeSequenceNotFound || code == codeNoMessageToDelete && (text == "no message found" || text == "stream store EOF")
 }
 
 // request asks the JetStream API and reads its answer.

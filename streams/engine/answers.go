@@ -11,12 +11,8 @@ import (
 	"github.com/seriatim/seriatim/streams/lane"
 )
 
-// The server's error codes that mean something here.
-const (
-	errDeleteFailed  = 10057 // several texts; see gone
-	errNoSequence    = 10043
-	errMaxPerSubject = 10077 // the lane has its turn
-)
+// errMaxPerSubject is the server's error code for a turn that its lane has already.
+const errMaxPerSubject = 10077
 
 // apiAnswer is what publishes and API requests answer, as far as it matters.
 type apiAnswer struct {
@@ -48,10 +44,9 @@ func (a apiAnswer) code() int {
 // refused says that a compare-and-set met another record.
 func (a apiAnswer) refused() bool { return streams.WrongLast(jetstream.ErrorCode(a.code())) }
 
-// gone says that a delete found nothing left to delete. Error 10057 has several texts, and only one of them means that;
-// this is the one place where a text decides, because the server gives nothing else to decide by.
+// gone says that a delete found nothing left to delete.
 func (a apiAnswer) gone() bool {
-	return a.code() == errNoSequence || a.code() == errDeleteFailed && a.Error.Description == "no message found"
+	return a.Error != nil && streams.NothingDeleted(jetstream.ErrorCode(a.Error.ErrCode), a.Error.Description)
 }
 
 // answered turns an answer into the lane's event. Requests whose answer has several messages stay known until the last.
@@ -205,10 +200,10 @@ func (e *Engine) recordAnswered(a ask, m *nats.Msg) {
 	e.holder.Lane(a.lane, ev)
 }
 
-// turnAnswered reads the answers of acks and NAKs: an empty message, or for a replicated queue the answer of a delete.
+// turnAnswered reads the answers of acks and NAKs, which are empty, and of deletes.
 func (e *Engine) turnAnswered(a ask, m *nats.Msg) {
 	ok := !noResponders(m)
-	if ok && a.kind == askEnd && e.queue(a.lane).replicated {
+	if ok && a.kind == askEnd && len(m.Data) > 0 {
 		ans, read := readAnswer(m)
 		ok = read && (ans.code() == 0 && ans.Success || ans.gone())
 	}

@@ -47,6 +47,7 @@ type Engine struct {
 	queues       map[string]*queueState
 	heads        map[string][]wanted
 	writes       map[string]*write // by lane: the claim's write on its way
+	ends         map[string]ending // by lane: the end of its turn on its way
 	lastWrite    uint64
 	sessionWrite *sessionWrite
 	sessions     *streams.KeyWatch
@@ -88,7 +89,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: o, conn: o.Conn, js: js, api: streams.API(o.Conn), kv: streams.KV(o.Conn), lifeID: nuid.Next(), in: newInbox(), ended: make(chan struct{}),
-		queues: map[string]*queueState{}, heads: map[string][]wanted{}, writes: map[string]*write{},
+		queues: map[string]*queueState{}, heads: map[string][]wanted{}, writes: map[string]*write{}, ends: map[string]ending{},
 		others: map[string]streams.SessionRecord{}, visits: map[string][]func(){}, unservedAt: map[string]time.Duration{}, slots: o.Slots,
 		phase: streams.StateRunning, startedAt: time.Now().UTC(),
 	}

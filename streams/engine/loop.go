@@ -131,6 +131,7 @@ func (e *Engine) moveFence() {
 // dropped: a lane's machine is done.
 func (e *Engine) dropped(name string) {
 	delete(e.writes, name)
+	delete(e.ends, name)
 	e.visited(name)
 }
 

@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
+	"github.com/seriatim/seriatim/streams/lane"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -66,5 +69,76 @@ func TestPausesAreSeenInABucketMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the pause is known", func() bool { return pausedLanes(e) == 1 })
+	stop(t, e)
+}
+
+// A turn that went with its stream cannot be acknowledged: a server gives no answer about a sequence that the new stream
+// has not reached. Its lane goes on all the same.
+func TestATurnThatWentWithItsStreamIsEnded(t *testing.T) {
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	started, end := make(chan struct{}, 100), make(chan struct{})
+	rec := newRecorder(func(_ context.Context, j *Job) lane.Outcome {
+		if j.Entity.ID == "long" && j.Attempt == 1 {
+			started <- struct{}{}
+			<-end
+		}
+		return lane.Outcome{}
+	})
+	e := startEngine(t, srv.URL(), rec, 4)
+	const before = 20
+	for i := range before {
+		publish(t, nc, fmt.Sprintf("build.%d", i), 1)
+	}
+	rec.wait(t, before)
+	publish(t, nc, "build.long", 1)
+	<-started
+	if err := js.DeleteStream(t.Context(), ci.TurnsStream()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := streams.EditQueue(t.Context(), js, ci, func(*streams.Policy) {}); err != nil {
+		t.Fatal(err)
+	}
+	close(end)
+	rec.wait(t, 1)
+	eventually(t, "nothing is in hand", func() bool { return e.Status().Lanes == 0 })
+	publish(t, nc, "build.long", 2)
+	rec.wait(t, 2)
+	stop(t, e)
+}
+
+// A job whose stream was made anew while it ran, as by a removal of the queue that broke off, is not there to be deleted:
+// the new stream has not reached its sequence. Its lane goes on all the same.
+func TestAJobThatWentWithItsStreamIsSettled(t *testing.T) {
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	started, end := make(chan struct{}, 100), make(chan struct{})
+	rec := newRecorder(func(_ context.Context, j *Job) lane.Outcome {
+		if j.Entity.ID == "long" && j.Seq > 1 {
+			started <- struct{}{}
+			<-end
+		}
+		return lane.Outcome{}
+	})
+	e := startEngine(t, srv.URL(), rec, 4)
+	const before = 20
+	for i := range before {
+		publish(t, nc, fmt.Sprintf("build.%d", i), 1)
+	}
+	rec.wait(t, before)
+	publish(t, nc, "build.long", 1)
+	<-started
+	if err := js.DeleteStream(t.Context(), ci.JobsStream()); err != nil {
+		t.Fatal(err)
+	}
+	makeQueue(t, nc)
+	close(end)
+	rec.wait(t, 1)
+	eventually(t, "nothing is in hand", func() bool { return e.Status().Lanes == 0 })
+	rec.order = map[string][]uint64{} // its jobs count from one again
+	publish(t, nc, "build.long", 1)
+	rec.wait(t, 1)
 	stop(t, e)
 }

@@ -107,8 +107,24 @@ func (e *Engine) readRecord(a ask) {
 // delivery is a turn's Token: how to answer it.
 type delivery struct{ reply string }
 
+// ending is how often the end of a lane's turn was sent.
+type ending struct {
+	op   lane.Op
+	sent int
+}
+
+// ackTries is how often an ack without an answer is sent again before the turn is deleted instead. The server never
+// answers the ack of a sequence that its consumer has not reached, as when the stream of turns was made anew or restored.
+const ackTries = 3
+
 func (e *Engine) endTurn(name string, a lane.EndTurn) {
-	if e.queue(name).replicated {
+	before := e.ends[name]
+	if before.op != a.Op {
+		before = ending{op: a.Op}
+	}
+	before.sent++
+	e.ends[name] = before
+	if e.queue(name).replicated || before.sent > ackTries {
 		// After a confirmed ack the message stays visible for milliseconds on other servers, and refuses new turns.
 		e.wire.send(ask{kind: askEnd, lane: name, op: a.Op}, e.api+"STREAM.MSG.DELETE."+streamOf("TURNS_", name), nil,
 			[]byte(`{"seq":`+strconv.FormatUint(a.Turn.Seq, 10)+`,"no_erase":true}`))
