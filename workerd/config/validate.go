@@ -107,7 +107,7 @@ func (v *validator) top() {
 
 // leastCheck is the shortest time between two looks at the sizes of processes. To read them takes milliseconds; without a
 // pause in between a worker would do nothing else, with a core of its own.
-const leastCheck = 100 * time.Millisecond
+const leastCheck = 10 * time.Millisecond
 
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
