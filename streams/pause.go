@@ -44,7 +44,8 @@ type PausedLane struct {
 	PauseRecord
 }
 
-// PauseOptions say who pauses and why. For bounds the pause: it ends by itself then, to the second; 0 is no bound.
+// PauseOptions say who pauses and why. For bounds the pause: it ends by itself then, to the second; 0 is no
+// bound, MaxPause the longest.
 type PauseOptions struct {
 	By, Reason string
 	For        time.Duration
@@ -57,7 +58,7 @@ const codeTTLDisabled jetstream.ErrorCode = 10166
 var ErrPauseTTL = errors.New("this queue takes no pauses that end by themselves")
 
 // PauseLane pauses a lane. A lane that is paused already stays so as it is: made is false, and the record is that which
-// stands. Errors are ErrUnknownQueue, ErrPauseTTL, or the trouble with the server.
+// stands. Errors are ErrOption (For), ErrUnknownQueue, ErrPauseTTL, or the trouble with the server.
 func PauseLane(ctx context.Context, js jetstream.JetStream, q subjects.Queue, e subjects.Entity, o PauseOptions) (r PauseRecord, made bool, err error) {
 	return pause(ctx, js, q, e.Key(), fmt.Sprintf("pause %s in %s", e, q), o)
 }
@@ -163,7 +164,15 @@ func readPause(ctx context.Context, js jetstream.JetStream, q subjects.Queue, ke
 	return pauseRecord(m.Data, m.Seq, m.Time), true, m.Seq, nil
 }
 
+// MaxPause is the longest time after which a pause may end by itself. The server's clock counts to 2262: what is to end
+// after that has ended for it.
+const MaxPause = 100 * 365 * 24 * time.Hour
+
 func pause(ctx context.Context, js jetstream.JetStream, q subjects.Queue, key, op string, o PauseOptions) (PauseRecord, bool, error) {
+	if o.For > MaxPause {
+		return PauseRecord{}, false, problem.New(op, fmt.Errorf("%w: it is to end after %s, more than a hundred years", ErrOption, o.For),
+			"a pause without a time lasts until somebody ends it")
+	}
 	if _, err := LoadQueue(ctx, js, q); err != nil {
 		return PauseRecord{}, false, err
 	}

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -128,6 +129,23 @@ func TestAPauseOfWhatIsNotThere(t *testing.T) {
 	} {
 		if err := f(); !errors.Is(err, streams.ErrUnknownQueue) {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A pause that ends after the server's time would be over at once.
+func TestAPauseOfCenturies(t *testing.T) {
+	js := natstest.Start(t).JetStream()
+	makeQueue(t, js, ci)
+	ctx := within(t)
+	for d, fits := range map[time.Duration]bool{streams.MaxPause: true, streams.MaxPause + 1: false, math.MaxInt64: false} {
+		e := entity(t, "build."+d.String())
+		_, _, err := streams.PauseLane(ctx, js, ci, e, streams.PauseOptions{For: d})
+		if fits && err != nil || !fits && !errors.Is(err, streams.ErrOption) {
+			t.Errorf("%s: %v", d, err)
+		}
+		if _, paused, err := streams.Paused(ctx, js, ci, e); paused != fits || err != nil {
+			t.Errorf("%s: paused %v, %v", d, paused, err)
 		}
 	}
 }

@@ -53,6 +53,9 @@ func (p *pauseFlags) options(a *App) (streams.PauseOptions, error) {
 		if err != nil || d < time.Second {
 			return o, usagef("write it as 10m or 2h; a second is the least", "--for: %q is no duration of a second or more", p.bound)
 		}
+		if d > streams.MaxPause {
+			return o, usagef("leave it out for a pause that somebody ends", "--for: %q is more than a hundred years", p.bound)
+		}
 		o.For = d
 	}
 	return o, nil
