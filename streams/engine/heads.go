@@ -178,6 +178,7 @@ type stored struct {
 		Header  string `json:"hdrs"`
 		Data    string `json:"data"`
 		Subject string `json:"subject"`
+		Time    string `json:"time"`
 	} `json:"message"`
 	Error *struct {
 		Code    int `json:"code"`
@@ -208,8 +209,15 @@ func readStored(m *nats.Msg) (seq uint64, header nats.Header, body []byte, found
 	if err != nil {
 		return 0, nil, nil, false, false
 	}
-	return s.Message.Seq, readHeader(raw), body, true, true
+	if header = readHeader(raw); header == nil {
+		header = nats.Header{}
+	}
+	header[headerStored] = append(header[headerStored], s.Message.Time) // where a direct get has it
+	return s.Message.Seq, header, body, true, true
 }
+
+// headerStored is when a message was stored, in the answer to a direct get.
+const headerStored = "Nats-Time-Stamp"
 
 // readHeader parses a stored header block.
 func readHeader(raw []byte) nats.Header {
@@ -249,7 +257,7 @@ func (e *Engine) headOf(name string, seq uint64, more bool, h nats.Header, body 
 	head := lane.Head{Found: true, Seq: seq, More: more}
 	q, token, _ := strings.Cut(name, ".")
 	msg := &message{queue: subjects.Queue(q), header: h, body: body}
-	msg.stored, _ = time.Parse(time.RFC3339Nano, last(h, "Nats-Time-Stamp"))
+	msg.stored, _ = time.Parse(time.RFC3339Nano, last(h, headerStored))
 	head.Payload = msg
 	var err error
 	if msg.entity, err = subjects.ParseLane(token); err != nil {

@@ -92,6 +92,39 @@ func TestWhatAnEngineTells(t *testing.T) {
 	stop(t, e)
 }
 
+// The leader says in another way than a copy when a job came in.
+func TestHowLongAJobWaitedIsToldWhereLeadersAreRead(t *testing.T) {
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	e, ev := observed(t, srv.URL(), newRecorder(func(context.Context, *Job) lane.Outcome {
+		return lane.Outcome{Cause: lane.CauseFatal, Error: "no such build"}
+	}))
+	read := make(chan struct{})
+	e.in.put(item{do: func() { // as in a cluster
+		e.clustered = true
+		q := e.queues[string(ci)]
+		e.reloaded(string(ci), q.loaded, nil)
+		close(read)
+	}})
+	<-read
+	publish(t, nc, "build.bad", 2)
+	empty(t, js, ci.JobsStream())
+	eventually(t, "two deaths", func() bool { return len(ev.of(EventDead)) == 2 })
+	for _, s := range ev.of(EventStart) {
+		if s.Took > time.Minute {
+			t.Errorf("job %d is said to have waited for %s", s.Seq, s.Took)
+		}
+	}
+	for m := range uint64(2) {
+		dead, _, err := streams.GetDead(t.Context(), js, ci, m+1)
+		if err != nil || dead.PublishedAt == nil || time.Since(*dead.PublishedAt) > time.Minute {
+			t.Errorf("%+v, %v", dead, err)
+		}
+	}
+	stop(t, e)
+}
+
 // Quiet means that no job is started any more, also none of a turn that is on its way or next in a slice.
 func TestQuietStartsNothing(t *testing.T) {
 	srv := natstest.Start(t)
