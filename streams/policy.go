@@ -99,9 +99,9 @@ func (p Policy) Validate() error {
 	case p.Lease < MinLease || p.Lease > MaxLease:
 		return bad("lease is %s", fmt.Sprintf("a lease is %s to %s; 15s suits most", MinLease, MaxLease), p.Lease)
 	case p.MaxAttempts < 0 || p.MaxLost < 0 || p.MaxCrashes < 0:
-		return bad("a limit of attempts is below zero", "0 is no limit")
+		return bad("a limit of attempts is %d", "0 is no limit", min(p.MaxAttempts, p.MaxLost, p.MaxCrashes))
 	case p.MaxBytes < 0 || p.MaxMsgs < 0 || p.MaxJobSize < 0 || p.MaxJobSize > math.MaxInt32:
-		return bad("a limit of size cannot be", "0 is no limit, and a job is less than 2 GiB")
+		return bad("a limit of size cannot be: max_bytes %d, max_msgs %d, max_job_size %d", "0 is no limit, and a job is less than 2 GiB", p.MaxBytes, p.MaxMsgs, p.MaxJobSize)
 	case p.Backoff.Base <= 0 || p.Backoff.Max < p.Backoff.Base:
 		return bad("backoff goes from %s to %s", "it must start above zero and not go down, such as 1s to 10m", p.Backoff.Base, p.Backoff.Max)
 	case !(p.Backoff.Factor >= 1) || math.IsInf(p.Backoff.Factor, 0):
@@ -115,7 +115,7 @@ func (p Policy) Validate() error {
 	case p.History != HistoryFailures && p.History != HistoryAll && p.History != HistoryOff:
 		return bad("history is %q", "it is failures, all or off", p.History)
 	case p.HistoryMaxMsgs < 0 || p.DeadMaxMsgs < 0:
-		return bad("a limit of records is below zero", "0 is no limit")
+		return bad("a limit of records is %d", "0 is no limit", min(p.HistoryMaxMsgs, p.DeadMaxMsgs))
 	case !ageLimit(p.HistoryMaxAge) || !ageLimit(p.DeadMaxAge):
 		return bad("a limit of age is %s", "0 is for ever, and the shortest is 1s", shorter(p.HistoryMaxAge, p.DeadMaxAge))
 	}

@@ -117,7 +117,7 @@ func ReadJobHeader(q Queue, seq uint64, h Header) (JobHeader, error) {
 	if v := Get(h, HeaderMaxAttempts); v != "" {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || n < 1 {
-			return JobHeader{}, bad(HeaderMaxAttempts, v, "it is no whole number above zero", "leave the header out to use the queue's policy")
+			return JobHeader{}, bad(HeaderMaxAttempts, v, "it is no whole number from 1 to 2147483647", "leave the header out to use the queue's policy")
 		}
 		job.MaxAttempts = int(n)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -110,7 +111,7 @@ func setLimit(p *streams.Policy, text string) error {
 func number(to *int64, s string) error {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
-		return fmt.Errorf("%q is not a whole number", s)
+		return notWhole(s, err)
 	}
 	*to = n
 	return nil
@@ -124,10 +125,17 @@ func ageOf(to *time.Duration, s string) (err error) {
 func whole(to *int, s string) error {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil {
-		return fmt.Errorf("%q is not a whole number", s)
+		return notWhole(s, err)
 	}
 	*to = int(n)
 	return nil
+}
+
+func notWhole(s string, err error) error {
+	if errors.Is(err, strconv.ErrRange) {
+		return fmt.Errorf("%q is more than fits", s)
+	}
+	return fmt.Errorf("%q is not a whole number", s)
 }
 
 func sizeOf(to *int64, s string) error {

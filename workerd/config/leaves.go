@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
 	"slices"
@@ -134,6 +136,9 @@ func setText(v reflect.Value, text string) error {
 		v.SetString(text)
 	case reflect.Int:
 		n, err := strconv.ParseInt(text, 10, 32)
+		if errors.Is(err, strconv.ErrRange) {
+			return fmt.Errorf("%q is more than fits: %d is the most", text, math.MaxInt32)
+		}
 		if err != nil {
 			return fmt.Errorf("%q is not a whole number", text)
 		}

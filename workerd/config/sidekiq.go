@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -59,6 +60,9 @@ func (s *sidekiq) number(name, unit string, most int64) (n int64, ok bool) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > most {
+		if errors.Is(err, strconv.ErrRange) || n > most && most > 1 {
+			unit += fmt.Sprintf(", at most %d", most)
+		}
 		s.errs = append(s.errs, &Error{
 			Where: Origin{Kind: FromEnv, Name: name}, Msg: fmt.Sprintf("%q is not a whole number of %s", text, unit),
 		})

@@ -57,6 +57,9 @@ func ParseSize(s string) (Size, error) {
 			if v *= u.bytes; v >= math.MaxInt64 {
 				return 0, fmt.Errorf("%q is more than fits", s)
 			}
+			if v > 0 && v < 1 {
+				return 0, fmt.Errorf("%q is less than a byte: write 0 for no limit", s)
+			}
 			return Size(v), nil
 		}
 	}

@@ -31,6 +31,8 @@ func TestParseSize(t *testing.T) {
 		{"99999999TiB", 0, "more than fits"},
 		{"NaN", 0, "is not a size"},
 		{"0x10MiB", 0, "is not a size"},
+		{"0.5B", 0, "less than a byte"},
+		{"0.0MiB", 0, ""},
 	} {
 		got, err := ParseSize(c.in)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
