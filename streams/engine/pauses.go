@@ -19,32 +19,32 @@ import (
 // watchPauses follows what operators pause in a queue. No turn of it is pulled before it is known what is paused.
 func (e *Engine) watchPauses(ctx context.Context, q subjects.Queue) error {
 	name := string(q)
-	paused, complete := false, false
-	e.holder.PauseQueue(name, true)
+	state := e.queues[name]
+	e.halt(state)
 	watch, err := streams.WatchPaused(ctx, e.js, q, func(c streams.PausedChange) {
 		e.in.put(item{do: func() {
 			switch {
 			case c.Complete:
-				complete = true
+				state.pausesKnown = true
 			case c.Queue:
-				paused = c.Paused
+				state.paused = c.Paused
 			case c.Key != "":
 				e.limitSeen(q, c)
 				return
 			default:
-				e.pauseChanged(q, c, complete)
+				e.pauseChanged(q, c, state.pausesKnown)
 				return
 			}
-			e.holder.PauseQueue(name, paused || !complete)
-			if complete {
-				e.opts.Log.Info().Str("queue", name).Bool("paused", paused).Int("paused_lanes", e.holder.Paused(name)).Msg("pauses are known")
+			e.halt(state)
+			if state.pausesKnown {
+				e.opts.Log.Info().Str("queue", name).Bool("paused", state.paused).Int("paused_lanes", e.holder.Paused(name)).Msg("pauses are known")
 			}
 		}})
 	})
 	if err != nil {
 		return fmt.Errorf("watch the pauses of %s: %w", q, err)
 	}
-	e.queues[name].pauses = watch
+	state.pauses = watch
 	e.tasks.Add(1)
 	go func() {
 		defer e.tasks.Done()
@@ -52,6 +52,11 @@ func (e *Engine) watchPauses(ctx context.Context, q subjects.Queue) error {
 		watch.Stop()
 	}()
 	return nil
+}
+
+// halt has no turns of a queue pulled while there is a reason.
+func (e *Engine) halt(q *queueState) {
+	e.holder.PauseQueue(string(q.name), q.paused || !q.pausesKnown || q.newer)
 }
 
 // pauseChanged: a lane is paused, or is no more. A pause that ended by itself leaves a lane without a turn; a turn

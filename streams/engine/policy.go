@@ -18,7 +18,9 @@ type queueState struct {
 	loaded streams.Loaded
 	gate   *gate
 	pauses *streams.PausedWatch
-	told   error // the trouble that was logged last
+	// No turns are pulled while the queue is paused, before its pauses are known, and while a newer version has it.
+	paused, pausesKnown, newer bool
+	told                       error // the trouble that was logged last
 	// refusedAt is since when pulls are refused, 0 when they are not; refusalTold says that it was logged.
 	refusedAt   time.Duration
 	refusalTold bool
@@ -92,10 +94,10 @@ func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
 	switch {
 	case errors.Is(err, streams.ErrNewerSchema):
 		if q.told == nil {
-			log.Error().Err(err).Msg("no further jobs are taken")
-			e.holder.Quiet(true)
+			log.Error().Err(err).Msg("no further jobs of the queue are taken")
 		}
-		q.told = err
+		q.told, q.newer = err, true
+		e.halt(q)
 		return
 	case errors.Is(err, streams.ErrUnknownQueue):
 		if q.told == nil {
@@ -106,7 +108,11 @@ func (e *Engine) reloaded(name string, l streams.Loaded, err error) {
 	case err != nil:
 		return // the server is away; whoever needs it says so
 	}
-	q.told = nil
+	if q.told = nil; q.newer {
+		log.Warn().Msg("the queue is of this version again: jobs are taken")
+		q.newer = false
+		e.halt(q)
+	}
 	if l.Policy.Lease != q.loaded.Policy.Lease {
 		log.Warn().Dur("lease", l.Policy.Lease).Msg("the queue's lease was changed; this worker uses it after its next start")
 	}

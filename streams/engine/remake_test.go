@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -139,6 +140,46 @@ func TestAJobThatWentWithItsStreamIsSettled(t *testing.T) {
 	eventually(t, "nothing is in hand", func() bool { return e.Status().Lanes == 0 })
 	rec.order = map[string][]uint64{} // its jobs count from one again
 	publish(t, nc, "build.long", 1)
+	rec.wait(t, 1)
+	stop(t, e)
+}
+
+// A queue that a newer version took over rests, and goes on when it is of this version again, as after a step back.
+func TestAQueueThatANewerVersionHadIsServedAgain(t *testing.T) {
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	rec := newRecorder(nil)
+	e := startEngine(t, srv.URL(), rec, 1)
+	publish(t, nc, "build.1", 1)
+	rec.wait(t, 1)
+	schema := func(to string) {
+		t.Helper()
+		jobs, err := js.Stream(t.Context(), ci.JobsStream())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := jobs.CachedInfo().Config
+		cfg.Metadata[streams.MetaSchema] = to
+		if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rests := func() bool {
+		answer := make(chan bool, 1)
+		e.in.put(item{do: func() { answer <- errors.Is(e.queues[string(ci)].told, streams.ErrNewerSchema) }})
+		return <-answer
+	}
+	jobs, err := js.Stream(t.Context(), ci.JobsStream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := jobs.CachedInfo().Config.Metadata[streams.MetaSchema]
+	schema("99")
+	eventually(t, "it rests", rests)
+	schema(before)
+	eventually(t, "it goes on", func() bool { return !rests() })
+	publish(t, nc, "build.1", 1)
 	rec.wait(t, 1)
 	stop(t, e)
 }
