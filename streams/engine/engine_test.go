@@ -64,6 +64,13 @@ func (r *recorder) Run(ctx context.Context, j *Job) lane.Outcome {
 	return out
 }
 
+// fromOne: the queue was made anew, and its jobs count from one again.
+func (r *recorder) fromOne() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.order)
+}
+
 func (r *recorder) wait(t *testing.T, n int) {
 	t.Helper()
 	timeout := time.After(60 * time.Second)

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
@@ -39,8 +43,8 @@ func TestAQueueMadeAnewIsNotPaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	makeQueue(t, nc)
+	rec.fromOne()
 	publish(t, nc, "build.1", 1)
-	rec.order = map[string][]uint64{} // its jobs count from one again
 	rec.wait(t, 1)
 	stop(t, e)
 }
@@ -73,75 +77,76 @@ func TestPausesAreSeenInABucketMadeAnew(t *testing.T) {
 	stop(t, e)
 }
 
-// A turn that went with its stream cannot be acknowledged: a server gives no answer about a sequence that the new stream
-// has not reached. Its lane goes on all the same.
-func TestATurnThatWentWithItsStreamIsEnded(t *testing.T) {
+// inHand is an engine in the middle of a job of build.long, when twenty other jobs have run.
+type inHand struct {
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	e   *Engine
+	rec *recorder
+	end chan struct{} // closed by the test: the job ends
+}
+
+func takeInHand(t *testing.T) inHand {
+	t.Helper()
 	srv := natstest.Start(t)
-	nc := connect(t, srv.URL())
-	js := makeQueue(t, nc)
-	started, end := make(chan struct{}, 100), make(chan struct{})
-	rec := newRecorder(func(_ context.Context, j *Job) lane.Outcome {
-		if j.Entity.ID == "long" && j.Attempt == 1 {
-			started <- struct{}{}
-			<-end
+	h := inHand{nc: connect(t, srv.URL()), end: make(chan struct{})}
+	h.js = makeQueue(t, h.nc)
+	var first sync.Once
+	started := make(chan struct{})
+	h.rec = newRecorder(func(_ context.Context, j *Job) lane.Outcome {
+		if j.Entity.ID == "long" {
+			first.Do(func() { close(started); <-h.end })
 		}
 		return lane.Outcome{}
 	})
-	e := startEngine(t, srv.URL(), rec, 4)
+	h.e = startEngine(t, srv.URL(), h.rec, 4)
 	const before = 20
 	for i := range before {
-		publish(t, nc, fmt.Sprintf("build.%d", i), 1)
+		publish(t, h.nc, fmt.Sprintf("build.%d", i), 1)
 	}
-	rec.wait(t, before)
-	publish(t, nc, "build.long", 1)
+	h.rec.wait(t, before)
+	publish(t, h.nc, "build.long", 1)
 	<-started
-	if err := js.DeleteStream(t.Context(), ci.TurnsStream()); err != nil {
+	return h
+}
+
+// settles ends the job, and waits until its lane is out of hand.
+func (h inHand) settles(t *testing.T) {
+	t.Helper()
+	close(h.end)
+	h.rec.wait(t, 1)
+	eventually(t, "nothing is in hand", func() bool { return h.e.Status().Lanes == 0 })
+}
+
+// A turn that went with its stream cannot be acknowledged: a server gives no answer about a sequence that the new stream
+// has not reached. Its lane goes on all the same.
+func TestATurnThatWentWithItsStreamIsEnded(t *testing.T) {
+	h := takeInHand(t)
+	if err := h.js.DeleteStream(t.Context(), ci.TurnsStream()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := streams.EditQueue(t.Context(), js, ci, func(*streams.Policy) {}); err != nil {
+	if _, _, err := streams.EditQueue(t.Context(), h.js, ci, func(*streams.Policy) {}); err != nil {
 		t.Fatal(err)
 	}
-	close(end)
-	rec.wait(t, 1)
-	eventually(t, "nothing is in hand", func() bool { return e.Status().Lanes == 0 })
-	publish(t, nc, "build.long", 2)
-	rec.wait(t, 2)
-	stop(t, e)
+	h.settles(t)
+	publish(t, h.nc, "build.long", 2)
+	h.rec.wait(t, 2)
+	stop(t, h.e)
 }
 
 // A job whose stream was made anew while it ran, as by a removal of the queue that broke off, is not there to be deleted:
 // the new stream has not reached its sequence. Its lane goes on all the same.
 func TestAJobThatWentWithItsStreamIsSettled(t *testing.T) {
-	srv := natstest.Start(t)
-	nc := connect(t, srv.URL())
-	js := makeQueue(t, nc)
-	started, end := make(chan struct{}, 100), make(chan struct{})
-	rec := newRecorder(func(_ context.Context, j *Job) lane.Outcome {
-		if j.Entity.ID == "long" && j.Seq > 1 {
-			started <- struct{}{}
-			<-end
-		}
-		return lane.Outcome{}
-	})
-	e := startEngine(t, srv.URL(), rec, 4)
-	const before = 20
-	for i := range before {
-		publish(t, nc, fmt.Sprintf("build.%d", i), 1)
-	}
-	rec.wait(t, before)
-	publish(t, nc, "build.long", 1)
-	<-started
-	if err := js.DeleteStream(t.Context(), ci.JobsStream()); err != nil {
+	h := takeInHand(t)
+	if err := h.js.DeleteStream(t.Context(), ci.JobsStream()); err != nil {
 		t.Fatal(err)
 	}
-	makeQueue(t, nc)
-	close(end)
-	rec.wait(t, 1)
-	eventually(t, "nothing is in hand", func() bool { return e.Status().Lanes == 0 })
-	rec.order = map[string][]uint64{} // its jobs count from one again
-	publish(t, nc, "build.long", 1)
-	rec.wait(t, 1)
-	stop(t, e)
+	makeQueue(t, h.nc)
+	h.settles(t)
+	h.rec.fromOne()
+	publish(t, h.nc, "build.long", 1)
+	h.rec.wait(t, 1)
+	stop(t, h.e)
 }
 
 // A queue that a newer version took over rests, and goes on when it is of this version again, as after a step back.
