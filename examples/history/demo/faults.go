@@ -62,6 +62,19 @@ func (d *demo) begunBy(ctx context.Context, worker string, jobs int) error {
 	return d.until(ctx, func(t *fleet.Tail) bool { return len(t.OpenOf(worker)) >= jobs })
 }
 
+// begunAgain waits until others than worker a run so many jobs that were begun before.
+func (d *demo) begunAgain(ctx context.Context, jobs int) error {
+	return d.until(ctx, func(t *fleet.Tail) bool {
+		n := 0
+		for _, run := range t.Open() {
+			if run.Worker != "a" && t.Starts[run.Op] > 1 {
+				n++
+			}
+		}
+		return n >= jobs
+	})
+}
+
 // fault remembers that the runs of worker a may end early or come again from now until the returned function is called.
 func (d *demo) fault() (over func()) {
 	at := record.Now()
@@ -94,7 +107,7 @@ func cutOff(ctx context.Context, d *demo) error {
 }
 
 // lateDeletes holds back what worker a sends beyond its lease: the deletes of jobs that finished meanwhile come when
-// others run these very jobs again.
+// others run these very jobs again. The jobs are short, or they would be killed before they finish, when a's session ends.
 func lateDeletes(ctx context.Context, d *demo) error {
 	m, double, err := d.doubling()
 	if err != nil {
@@ -102,14 +115,14 @@ func lateDeletes(ctx context.Context, d *demo) error {
 	}
 	defer m.Close()
 	for range 3 {
-		if err := d.begunBy(ctx, "a", d.plan.slots()*3/4); err != nil || d.allDone() {
+		if err := d.begunBy(ctx, "a", d.plan.slots()/4); err != nil || d.allDone() {
 			return err
 		}
 		over := d.fault()
 		d.screen.event("what worker a sends is held back")
 		a := d.host("a").proxy
 		a.Hold(fleet.Up)
-		if err := sleep(ctx, 7500*time.Millisecond); err != nil {
+		if err := d.begunAgain(ctx, 4); err != nil {
 			return err
 		}
 		a.Release()

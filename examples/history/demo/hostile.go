@@ -22,7 +22,8 @@ func hostile() map[string]plan {
 		}),
 		"stolen-mark": with(func(p *plan) {
 			p.about = "a stolen claim is not released by its job's absence. What worker a says is held back beyond its lease and comes late, three times."
-			p.ops, p.work, p.proxied, p.faults = wide(120, 8), 3*time.Second, true, lateDeletes
+			// Fewer files than the workers have slots: the doubled turns find free ones.
+			p.ops, p.work, p.proxied, p.faults = wide(60, 20), 1500*time.Millisecond, true, lateDeletes
 			p.workers = []string{"a", "b", "c"}
 		}),
 		"dead-first": with(func(p *plan) {
