@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
 )
@@ -12,13 +11,7 @@ import (
 // Where nobody gives out turns, as with a queue that was removed or between two leaders, a pull is refused at once. An
 // idle worker then asks now and then, and goes on when there is somebody again.
 func TestPullsThatAreRefusedAreNotRepeatedAtOnce(t *testing.T) {
-	srv := natstest.Start(t)
-	nc := connect(t, srv.URL())
-	js := makeQueue(t, nc)
-	rec := newRecorder(nil)
-	e := startEngine(t, srv.URL(), rec, 4)
-	publish(t, nc, "build.1", 1)
-	rec.wait(t, 1)
+	srv, nc, js, rec, e := served(t)
 	heard := func() int64 {
 		t.Helper()
 		v, err := srv.NATS().Varz(nil)

@@ -16,6 +16,19 @@ import (
 	"github.com/seriatim/seriatim/subjects"
 )
 
+// served is a server with an engine whose first job has run.
+func served(t *testing.T) (*natstest.Server, *nats.Conn, jetstream.JetStream, *recorder, *Engine) {
+	t.Helper()
+	srv := natstest.Start(t)
+	nc := connect(t, srv.URL())
+	js := makeQueue(t, nc)
+	rec := newRecorder(nil)
+	e := startEngine(t, srv.URL(), rec, 4)
+	publish(t, nc, "build.1", 1)
+	rec.wait(t, 1)
+	return srv, nc, js, rec, e
+}
+
 // pausedLanes is how many lanes the engine takes for paused.
 func pausedLanes(e *Engine) int {
 	answer := make(chan int, 1)
@@ -25,13 +38,7 @@ func pausedLanes(e *Engine) int {
 
 // What was paused is not paused any more in a queue that was removed and made anew.
 func TestAQueueMadeAnewIsNotPaused(t *testing.T) {
-	srv := natstest.Start(t)
-	nc := connect(t, srv.URL())
-	js := makeQueue(t, nc)
-	rec := newRecorder(nil)
-	e := startEngine(t, srv.URL(), rec, 1)
-	publish(t, nc, "build.1", 1)
-	rec.wait(t, 1)
+	_, nc, js, rec, e := served(t)
 	if _, _, err := streams.PauseQueue(t.Context(), js, ci, streams.PauseOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,13 +158,7 @@ func TestAJobThatWentWithItsStreamIsSettled(t *testing.T) {
 
 // A queue that a newer version took over rests, and goes on when it is of this version again, as after a step back.
 func TestAQueueThatANewerVersionHadIsServedAgain(t *testing.T) {
-	srv := natstest.Start(t)
-	nc := connect(t, srv.URL())
-	js := makeQueue(t, nc)
-	rec := newRecorder(nil)
-	e := startEngine(t, srv.URL(), rec, 1)
-	publish(t, nc, "build.1", 1)
-	rec.wait(t, 1)
+	_, nc, js, rec, e := served(t)
 	schema := func(to string) {
 		t.Helper()
 		jobs, err := js.Stream(t.Context(), ci.JobsStream())
