@@ -129,7 +129,7 @@ func (k *kin) whose(pid int, mark string) claim {
 		return undecided
 	}
 	after, killed := k.condemned[pid]
-	if empty && !killed && !isBare(pid) {
+	if empty && !killed && !proc.Bare(pid) {
 		since, again := k.blank[pid]
 		if !again {
 			since = time.Now()
@@ -148,18 +148,6 @@ func (k *kin) whose(pid int, mark string) claim {
 		return toKill
 	}
 	return theirs
-}
-
-// isBare reports whether a process runs a program without any environment, and the same one for a while: a program's
-// arguments are there a moment before its environment is.
-func isBare(pid int) bool {
-	program, bare := proc.Bare(pid)
-	if !bare {
-		return false
-	}
-	time.Sleep(2 * time.Millisecond)
-	same, bare := proc.Bare(pid)
-	return bare && same == program
 }
 
 // killOrphan kills an orphan and its group; false when it may not be killed (another user's, by a set-uid bit). Its number

@@ -184,25 +184,26 @@ func Env(pid int, name string) (value string, empty bool, err error) {
 	return "", false, nil
 }
 
-// Bare reports whether a process runs a program that was started without any environment; program tells that one from
-// others that the process runs later. It is false as well for one that is about to execute a program, that is ending, or
-// that may not be looked at.
-func Bare(pid int) (program uint64, bare bool) {
+// Bare reports whether a process runs a program that was started without any environment. It is false as well for one that
+// is about to execute a program, that is ending, or that may not be looked at.
+func Bare(pid int) bool {
 	text, err := os.ReadFile(path(pid, "stat"))
 	if err != nil {
-		return 0, false
+		return false
 	}
-	// One file says where all of it lies: what is put together from two may be of two programs.
+	// One file says all of it: what is put together from two may be of two programs.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 49 {
-		return 0, false
+		return false
 	}
-	var at [4]uint64
-	for i := range at {
-		at[i], _ = strconv.ParseUint(string(fields[45+i]), 10, 64) // the kernel writes numbers
+	at := func(field int) uint64 { // by its number in proc(5)
+		n, _ := strconv.ParseUint(string(fields[field-3]), 10, 64) // the kernel writes numbers
+		return n
 	}
-	argsEnd, envStart, envEnd := at[1], at[2], at[3]
-	return envStart, argsEnd != 0 && envStart == envEnd
+	codeEnd, envStart, envEnd := at(27), at(50), at(51)
+	// The kernel notes where the code of a program ends after all that it notes of the environment (load_elf_binary), and
+	// writes it into this file before. Without it, a program that begins has an empty environment for a moment.
+	return codeEnd != 0 && envStart != 0 && envStart == envEnd
 }
 
 // Args is the command line of a process, nil when it cannot be read.

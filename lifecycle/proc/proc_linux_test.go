@@ -64,20 +64,59 @@ func TestBare(t *testing.T) {
 		env  []string
 		bare bool
 	}{{[]string{}, true}, {[]string{"A="}, false}} {
-		cmd := exec.Command("sleep", "1000")
+		cmd := exec.Command("cat") // its answer says that it runs
 		cmd.Env = c.env
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, bare := proc.Bare(cmd.Process.Pid); bare != c.bare {
-			t.Errorf("with %q it is %v", c.env, bare)
+		if _, err := in.Write([]byte("?")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if proc.Bare(cmd.Process.Pid) != c.bare {
+			t.Errorf("with %q it is %v", c.env, !c.bare)
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if _, bare := proc.Bare(cmd.Process.Pid); bare {
+		if proc.Bare(cmd.Process.Pid) {
 			t.Error("nobody is bare")
 		}
 	}
+}
+
+// A program that has an environment is never taken for one that has none, in no moment of its beginning.
+func TestNobodyIsBareWhileItBegins(t *testing.T) {
+	const programs = 300
+	cmd := exec.Command("sh", "-c", `[ "$1" -le 0 ] || exec sh -c "$2" sh $(($1 - 1)) "$2"`, "sh", strconv.Itoa(programs),
+		`[ "$1" -le 0 ] || exec sh -c "$2" sh $(($1 - 1)) "$2"`)
+	cmd.Env = []string{"A=" + string(bytes.Repeat([]byte("a"), 100_000))} // so that it takes a while to be noted
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	looks, bare := 0, 0
+	for {
+		looks++
+		if proc.Bare(cmd.Process.Pid) {
+			bare++
+		}
+		if s, err := proc.Read(cmd.Process.Pid); err != nil || s.Dead() {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil || bare > 0 {
+		t.Errorf("%d of %d looks at %d programs saw none of their environment; %v", bare, looks, programs, err)
+	}
+	t.Logf("%d looks at %d programs", looks, programs)
 }
 
 // The badge is put on by a process of its own: it cannot be taken off again.

@@ -51,4 +51,4 @@ func Below([]int) []Stat { return nil }
 func Kill(Stat) error { return ErrUnsupported }
 
 // Bare cannot tell.
-func Bare(int) (program uint64, bare bool) { return 0, false }
+func Bare(int) bool { return false }
