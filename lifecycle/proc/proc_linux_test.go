@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/seriatim/seriatim/lifecycle/proc"
@@ -35,17 +36,39 @@ func TestTheOwnProcess(t *testing.T) {
 	}
 }
 
-func TestChildren(t *testing.T) {
-	cmd := exec.Command("sleep", "1000")
-	cmd.Env = []string{"A=", "COLOUR=red", "COLOURS=2"}
+// running starts a program with an environment, and returns when it runs: before, there is none to be read. It is killed
+// and reaped by end, or with the test.
+func running(t *testing.T, env []string) (pid int, end func()) {
+	t.Helper()
+	cmd := exec.Command("cat") // its answer says that it runs
+	cmd.Env = env
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	end = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	}()
-	pid := cmd.Process.Pid
+	})
+	t.Cleanup(end)
+	if _, err := in.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid, end
+}
+
+func TestChildren(t *testing.T) {
+	pid, _ := running(t, []string{"A=", "COLOUR=red", "COLOURS=2"})
 	if pids, err := proc.Children(); err != nil || !slices.Contains(pids, pid) {
 		t.Errorf("%d is not among %v, %v", pid, pids, err)
 	}
@@ -64,31 +87,12 @@ func TestBare(t *testing.T) {
 		env  []string
 		bare bool
 	}{{[]string{}, true}, {[]string{"A="}, false}} {
-		cmd := exec.Command("cat") // its answer says that it runs
-		cmd.Env = c.env
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := in.Write([]byte("?")); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		if proc.Bare(cmd.Process.Pid) != c.bare {
+		pid, end := running(t, c.env)
+		if proc.Bare(pid) != c.bare {
 			t.Errorf("with %q it is %v", c.env, !c.bare)
 		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if proc.Bare(cmd.Process.Pid) {
+		end()
+		if proc.Bare(pid) {
 			t.Error("nobody is bare")
 		}
 	}
