@@ -8,7 +8,6 @@
 package natstest
 
 import (
-	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -23,10 +22,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 )
-
-// startBound is how long a server may take until it accepts connections. It is generous: a loaded machine is slow,
-// and a server that does not come up at all fails the test anyway.
-const startBound = 60 * time.Second
 
 // settings are what both kinds of servers are made from. They travel to a server process as JSON.
 type settings struct {
@@ -136,30 +131,6 @@ func (s settings) url() string {
 		u.User = url.UserPassword(s.User, s.Password)
 	}
 	return u.String()
-}
-
-// run starts a server and waits until it is ready; it is used in the test's process and in the server's own.
-func (s settings) run() (*server.Server, error) {
-	o, err := s.options()
-	if err != nil {
-		return nil, fmt.Errorf("configure nats-server: %w", err)
-	}
-	for _, port := range []int{s.Port, s.RoutePort} { // without a log the server says nothing of a port that is taken
-		if err := free(port); err != nil {
-			return nil, fmt.Errorf("start nats-server: %w", err)
-		}
-	}
-	srv, err := server.NewServer(o)
-	if err != nil {
-		return nil, fmt.Errorf("make nats-server: %w", err)
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(startBound) {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-		return nil, fmt.Errorf("nats-server on %s was not ready within %s", s.addr(), startBound)
-	}
-	return srv, nil
 }
 
 // Server is a server inside the test's process. Its methods belong to the test's goroutine.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -82,8 +84,11 @@ func TestPort(t *testing.T) {
 	_ = mark.Close()
 }
 
-// A server whose port somebody else has says so at once.
+// A server whose port somebody else has says so.
 func TestPortIsTaken(t *testing.T) {
+	bound := portBound
+	portBound = 0
+	defer func() { portBound = bound }()
 	for _, which := range []string{"clients", "routes"} {
 		set := newSettings(t, nil)
 		set.Name, set.RoutePort = "n1", Port(t)
@@ -99,6 +104,27 @@ func TestPortIsTaken(t *testing.T) {
 			srv.Shutdown()
 		}
 		_ = l.Close()
+	}
+}
+
+// A server comes back on its port while processes begin, each of which has a copy of the old listener for a moment.
+func TestRestartWhileProcessesBegin(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer end()
+	for range 4 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				if err := exec.Command("true").Run(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	s := Start(t, NoJetStream())
+	for range 200 {
+		s.Restart()
 	}
 }
 
