@@ -53,6 +53,8 @@ func (e *MemoryError) Error() string {
 type guarded interface {
 	// wards lists the processes to watch.
 	wards() []ward
+	// fresh reports whether a ward has never had a job by now.
+	fresh(w ward) bool
 	// grew tells that a ward uses more than at the last look, so that its jobs can be told apart later.
 	grew(w ward, bytes int64)
 	// end does what memory.Limits wants done; wait is how long after a TERM the KILL comes.
@@ -64,9 +66,8 @@ type ward struct {
 	group *group
 	// slot names the place that another one takes after it, -1 when none does.
 	slot int
-	// served is how many jobs have ended in it, fresh whether it never had one.
+	// served is how many jobs have ended in it.
 	served uint64
-	fresh  bool
 	// Who it is to its pool: one of them is set.
 	child *child
 	run   *execRun
@@ -238,7 +239,7 @@ func (g *guard) pass(now time.Time, what pass) {
 	}
 	for _, w := range wards {
 		t := g.of(w)
-		in := memory.Sample{Fresh: w.fresh, AfterJob: w.served != t.served}
+		in := memory.Sample{AfterJob: w.served != t.served}
 		if g.reads(what, t, in.AfterJob, now) {
 			g.read(w, t, &in)
 			t.looked = now
@@ -302,6 +303,7 @@ func (g *guard) read(w ward, t *watched, in *memory.Sample) {
 	}
 	t.size = size
 	in.Known, in.Bytes = true, size.Bytes
+	in.Fresh = g.pool.fresh(w) // asked after the size was read: a job that it got meanwhile may have used what was seen
 	in.Full = g.cfg.Hard > 0 && size.Bytes > g.cfg.Hard && g.box.NearlyFull()
 	g.mu.Lock()
 	g.sizes[w.group.pid] = size

@@ -17,6 +17,7 @@ type someWards struct {
 }
 
 func (p *someWards) wards() []ward    { return p.list }
+func (p *someWards) fresh(ward) bool  { return false }
 func (p *someWards) grew(ward, int64) {}
 func (p *someWards) end(_ ward, a memory.Action, _ *MemoryError, _ time.Duration) {
 	p.done = append(p.done, a)
@@ -66,6 +67,37 @@ func TestTwoChildrenOfAPlaceAreNotEndedTogether(t *testing.T) {
 	g.pass(now, passCheck)
 	if !slices.Equal(p.done, []memory.Action{memory.Stop}) || !slices.Contains(events, EventLimitTooLow) {
 		t.Errorf("done %v, told %v", p.done, events)
+	}
+}
+
+// hurried gives its child a job as soon as the guard has asked whom to watch.
+type hurried struct {
+	*childPool
+	done []memory.Action
+}
+
+func (p *hurried) wards() []ward {
+	list := p.childPool.wards()
+	for _, c := range p.places {
+		c.given = true
+	}
+	return list
+}
+
+func (p *hurried) end(_ ward, a memory.Action, _ *MemoryError, _ time.Duration) {
+	p.done = append(p.done, a)
+}
+
+// A limit is below what a child needs if it passes that without a job, not with one that came while the guard looked.
+func TestAJobThatComesWhileTheGuardLooksIsAJob(t *testing.T) {
+	var events []EventKind
+	g, _ := guardFor(t, MemoryLimits{Limits: memory.Limits{Soft: 1}}, &events)
+	pool := &hurried{childPool: newChildPool(Config{Processes: 1})}
+	pool.places[0] = &child{group: &group{pid: os.Getpid()}}
+	g.pool = pool
+	g.pass(time.Now(), passCheck)
+	if slices.Contains(events, EventLimitTooLow) || !slices.Contains(pool.done, memory.Stop) {
+		t.Errorf("told %v, done %v", events, pool.done)
 	}
 }
 

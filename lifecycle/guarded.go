@@ -17,7 +17,7 @@ func (p *childPool) wards() []ward {
 	list := make([]ward, 0, len(p.places)+len(p.extra))
 	add := func(c *child) {
 		if c != nil && c.state != ChildStuck {
-			list = append(list, ward{group: c.group, slot: c.place, served: c.served, fresh: !c.given, child: c})
+			list = append(list, ward{group: c.group, slot: c.place, served: c.served, child: c})
 		}
 	}
 	for _, c := range p.places {
@@ -27,6 +27,12 @@ func (p *childPool) wards() []ward {
 		add(c)
 	}
 	return list
+}
+
+func (p *childPool) fresh(w ward) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !w.child.given
 }
 
 // grew shares what a child has grown among the jobs that run in it.
@@ -152,6 +158,8 @@ func (p *execPool) wards() []ward {
 	}
 	return list
 }
+
+func (p *execPool) fresh(ward) bool { return false }
 
 func (p *execPool) grew(ward, int64) {}
 
