@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -57,9 +58,9 @@ func Processes(t testing.TB, n int, way Way, opts ...Option) []*Proc {
 // awaitPeers waits until a stream can have a copy on each of the servers with these folders: a leader answers before it has
 // heard of all of its peers.
 //
-// When an account's last stream is gone, each server, some time later, removes the account's folders if they are empty,
-// and a stream that is made at this very moment fails. So it is waited for too that all have forgotten the stream that was
-// tried.
+// When an account's last stream is gone, each server removes the account's folders if they are empty, in its own time, and
+// a stream that is made at this very moment fails. So they are never empty from here on. What begins with a dot is to a
+// server the rest of a stream that it was removing.
 func awaitPeers(t testing.TB, js jetstream.JetStream, dirs []string) {
 	t.Helper()
 	const name = "READY"
@@ -79,7 +80,7 @@ func awaitPeers(t testing.TB, js jetstream.JetStream, dirs []string) {
 	}
 	folders := func(want bool) func(context.Context) error {
 		return func(context.Context) error {
-			if slices.ContainsFunc(dirs, func(dir string) bool { return hasStream(dir, name) != want }) {
+			if slices.ContainsFunc(dirs, func(dir string) bool { return (streamDir(dir, name) != "") != want }) {
 				return fmt.Errorf("not everywhere is its folder: %v", want)
 			}
 			return nil
@@ -90,6 +91,11 @@ func awaitPeers(t testing.TB, js jetstream.JetStream, dirs []string) {
 		return err
 	})
 	tried("kept", folders(true))
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(filepath.Dir(streamDir(dir, name)), ".kept"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tried("removed", func(ctx context.Context) error {
 		if err := js.DeleteStream(ctx, name); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return err
@@ -97,13 +103,15 @@ func awaitPeers(t testing.TB, js jetstream.JetStream, dirs []string) {
 		return nil
 	})
 	tried("forgotten", folders(false))
-	time.Sleep(50 * time.Millisecond) // the account's folders are next
 }
 
-// hasStream says whether a server has the folder of a stream.
-func hasStream(dir, stream string) bool {
+// streamDir is a server's folder of a stream, empty when it has none.
+func streamDir(dir, stream string) string {
 	found, _ := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", stream)) // the pattern is well formed
-	return len(found) > 0
+	if len(found) == 0 {
+		return ""
+	}
+	return found[0]
 }
 
 // WaitReady waits until JetStream answers at the server: it is in a cluster that has a leader.
