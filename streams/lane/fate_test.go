@@ -156,6 +156,12 @@ func TestTries(t *testing.T) {
 	if before.Tries[maxTries-1].Fence != 2*maxTries-1 {
 		t.Error("records share memory")
 	}
+	// The clock of a batch is read before what is in it: a run may begin and end in between, and no try ends before it starts.
+	r = newRig(t).on(Delivered{again7}).recordRead(by("living", GivenBack)).headRead(job7).stored(100)
+	r.finished(Outcome{Cause: CauseFailed, StartedAt: r.v.ServerNow.Add(10 * time.Millisecond), Took: 5 * time.Millisecond})
+	if tries := r.write().Record.Tries; len(tries) != 1 || tries[0].Start != 1000010 || tries[0].End != 1000015 {
+		t.Errorf("a run after the clock was read is %+v", tries)
+	}
 	// The run's fence is known also from a record that was rewritten under it.
 	long := running(t).later(11 * time.Second).on(Tick{}).write().Record
 	long.Seq, long.Session = 150, "dead"

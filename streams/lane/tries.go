@@ -41,10 +41,15 @@ func (r Record) holder() string {
 	return r.Session
 }
 
-// ran is the try of the run that just ended.
+// ran is the try of the run that just ended. The view's clock was read before the end was heard of: a short run may have
+// started after that.
 func (m *machine) ran(o Outcome) Try {
+	end := m.v.ServerNow
+	if ended := o.StartedAt.Add(o.Took); ended.After(end) {
+		end = ended
+	}
 	return Try{
-		Worker: m.claim.holder(), Fence: m.fence, Start: millis(o.StartedAt), End: millis(m.v.ServerNow),
+		Worker: m.claim.holder(), Fence: m.fence, Start: millis(o.StartedAt), End: millis(end),
 		Cause: o.Cause.String(), Error: o.Error, Log: o.Log,
 	}
 }
