@@ -125,9 +125,7 @@ func (s *scene) jobs(n int) (release func()) {
 
 func (s *scene) write(name, text string) string {
 	s.t.Helper()
-	if err := os.WriteFile(s.Path(name), []byte(text), 0o755); err != nil {
-		s.t.Fatal(err)
-	}
+	rig.Script(s.t, s.Path(name), text)
 	return s.Path(name)
 }
 

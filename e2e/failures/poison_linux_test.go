@@ -80,9 +80,7 @@ func TestAJobThatFillsTheMemory(t *testing.T) {
 		if groups != nil {
 			script := "#!/bin/sh\necho $$ > '" + groups[i] + "/cgroup.procs' && echo 1000 > /proc/self/oom_score_adj && exec '" + h.Binary + "' \"$@\"\n"
 			h.Binary = s.Path(name + ".sh")
-			if err := os.WriteFile(h.Binary, []byte(script), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			rig.Script(t, h.Binary, script)
 		}
 		w.host(h)
 	}

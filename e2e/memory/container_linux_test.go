@@ -67,9 +67,7 @@ func (s *scene) inContainer() (cgroup string, ok bool) {
 	script := s.Path("contained")
 	text := fmt.Sprintf("#!/bin/sh\nexec %s sh -c 'mount --bind \"$0\" \"$1\" && shift && exec \"$@\"' '%s' '%s' \"${BINARY:-%s}\" \"$@\"\n",
 		strings.Join(unshare, " "), cgroup, mount, s.host.Binary)
-	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
-		s.t.Fatal(err)
-	}
+	rig.Script(s.t, script, text)
 	try := exec.CommandContext(s.t.Context(), script)
 	try.Env = append(os.Environ(), "BINARY=true")
 	if out, err := try.CombinedOutput(); err != nil {

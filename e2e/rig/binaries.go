@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,6 +63,19 @@ func Binary(t testing.TB, b fleet.Build) string {
 	}
 	binaries.paths[b] = path
 	return path
+}
+
+// Script makes a file that may be executed at once, by any process. Nobody may have it open for writing by then, and a
+// process that another test is about to start has what this one has open until its own program begins: so none is started
+// meanwhile.
+func Script(t testing.TB, path, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, []byte(text), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Full says that the tests run in full size, as `make check` wants them.
