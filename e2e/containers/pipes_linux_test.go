@@ -82,8 +82,10 @@ func TestScenario24AProcessHoldsThePipes(t *testing.T) {
 		fleet.Pool{Name: "exec", Kinds: []string{"*"}, Mode: "exec", Concurrency: 1, Command: []string{s.Path("job.sh")}, Env: env})
 	const each = 4
 	h.Start()
-	for _, pool := range []string{"exec", "frames"} { // one after the other: they share the worker's slots
+	for round, pool := range []string{"exec", "frames"} { // one after the other: they share the worker's slots
 		h.Signal(syscall.SIGTSTP)
+		// Of two signals that are under way at once neither need arrive first, and it would be quiet for good.
+		eventually(t, "it is quiet", func() bool { return len(said(t, h, "quiet: no further jobs; those that run go on")) > round })
 		for i := range each {
 			s.Coordinator("job", "publish", rig.Queue, fmt.Sprintf("%s.%d", pool, i), "--kind", pool)
 		}

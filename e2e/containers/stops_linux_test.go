@@ -36,6 +36,7 @@ func TestContainerStopInExecForm(t *testing.T) {
 		t.Logf("%s, %s, ended %v after TERM", c.Name, how, took.Round(time.Millisecond))
 	}
 	s.startsOn("a", entities, 0)
+	seen.await(t, "a.1", streams.StateRunning) // of two records that soon follow each other only the later one may be shown
 	a.inside("quiet")
 	seen.await(t, "a.1", streams.StateQuiet)
 	b.Start()
@@ -57,6 +58,7 @@ func TestContainerStopInExecForm(t *testing.T) {
 	seen.await(t, "b.1", streams.StateQuiet, streams.StateStopped) // it may stop too soon for more
 
 	s.startsOn("c", entities, 0)
+	seen.await(t, "c.1", streams.StateRunning)
 	d.Start()
 	ended(c, "with jobs", func() {
 		seen.await(t, "c.1", streams.StateStopping)
