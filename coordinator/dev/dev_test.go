@@ -134,7 +134,8 @@ func (r *running) js(t *testing.T) jetstream.JetStream {
 
 func TestServerAndQueuesLeaveNothing(t *testing.T) {
 	tmp := inTempDir(t)
-	r := start(t, Options{Queues: []subjects.Queue{"ci", "mail"}, Lease: 7 * time.Second})
+	// A port that nobody else takes when it is free again.
+	r := start(t, Options{Queues: []subjects.Queue{"ci", "mail"}, Lease: 7 * time.Second, Port: natstest.Port(t)})
 	if !r.Temporary || !strings.HasPrefix(r.Dir, tmp) || r.PID != os.Getpid() || r.Workerd != 0 {
 		t.Errorf("%+v", r.Running)
 	}
