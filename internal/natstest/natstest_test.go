@@ -197,6 +197,18 @@ func TestProcessEndsWithItsTest(t *testing.T) {
 	p.cmd = nil
 }
 
+// A server that is ready ends in order when it is told to, and is not just killed by the signal.
+func TestProcessEndsInOrder(t *testing.T) {
+	for range 5 {
+		p := Process(t, NoJetStream())
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		if err := p.cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		p.cmd = nil
+	}
+}
+
 // Another server can take over the data of one that is gone.
 func TestDir(t *testing.T) {
 	a := Start(t)

@@ -48,10 +48,9 @@ func serve(val string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(srv.Addr().(*net.TCPAddr).Port)
-
-	end := make(chan os.Signal, 1)
+	end := make(chan os.Signal, 2)
 	signal.Notify(end, syscall.SIGTERM)
+	fmt.Println(srv.Addr().(*net.TCPAddr).Port) // from now on it can be told to end
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		end <- syscall.SIGTERM
