@@ -236,6 +236,24 @@ func TestConfig(t *testing.T) {
 	})
 }
 
+// publishOnce publishes again and again until it is answered: what an election swallows never is, nor what is sent while the
+// connection looks for another server.
+func publishOnce(ctx context.Context, t *testing.T, js jetstream.JetStream, subject string) {
+	t.Helper()
+	for {
+		try, done := context.WithTimeout(ctx, 2*time.Second)
+		_, err := js.Publish(try, subject, nil, jetstream.WithMsgID("once"))
+		done()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestCluster(t *testing.T) {
 	c := Cluster(t, 3)
 	js := c.JetStream()
@@ -244,17 +262,15 @@ func TestCluster(t *testing.T) {
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "A", Subjects: []string{"a"}, Replicas: 3}); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Leader("A"); got == nil {
+	var leader *Server
+	for ; leader == nil && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+		leader = c.Leader("A")
+	}
+	if leader == nil {
 		t.Fatal("no leader")
 	}
-	leader := c.Leader("A")
 	leader.Stop()
-	for c.Leader("A") == nil && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if _, err := js.Publish(ctx, "a", nil, jetstream.WithRetryAttempts(20)); err != nil {
-		t.Fatal(err)
-	}
+	publishOnce(ctx, t, js, "a")
 	leader.Restart()
 	c.WaitReady()
 	if n := count(t, js, "A"); n != 1 {
@@ -285,17 +301,7 @@ func TestProcesses(t *testing.T) {
 			p.Kill()
 		}
 	}
-	for { // what an election swallows is never answered
-		try, done := context.WithTimeout(ctx, 2*time.Second)
-		_, err := js.Publish(try, "a", nil, jetstream.WithMsgID("once"))
-		done()
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-	}
+	publishOnce(ctx, t, js, "a")
 	for _, p := range all {
 		if p.PID() == 0 {
 			p.Restart()
