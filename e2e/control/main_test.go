@@ -65,6 +65,22 @@ func (d desk) until(what string, so func() bool, is func() string) {
 	}
 }
 
+// knowPause waits until workers that tell of all that they do know that a lane is paused; an empty entity is the whole queue.
+// The store has a pause before they do, and one that is learnt late costs a start too many.
+func (d desk) knowPause(entity string, hosts ...*rig.Host) {
+	d.t.Helper()
+	message := "the pause of a lane is known"
+	if entity == "" {
+		message = "pauses are known"
+	}
+	for _, h := range hosts {
+		d.until(h.Name+" knows the pause", func() bool {
+			said, err := fleet.Said(h.Proc.Log, func(l fleet.LogLine) bool { return l.Message == message && l.Entity == entity && l.Paused })
+			return err == nil && said
+		}, func() string { return "not told" })
+	}
+}
+
 // awaitRun waits until a job runs.
 func (d desk) awaitRun(entity string) record.Event {
 	d.t.Helper()

@@ -13,11 +13,15 @@ import (
 // A paused lane ends after the job that runs, whichever worker is there; others go on; resumed, it goes on in order.
 func TestPauseOfALane(t *testing.T) {
 	d := newDesk(t, "--lease", "6s")
-	d.Host("w1", d.SleepPool(1, 2)).Start()
-	second := d.Host("w2", d.SleepExec(2)).Start()
+	first, second := d.Host("w1", d.SleepPool(1, 2)), d.Host("w2", d.SleepExec(2))
+	for _, h := range d.Hosts() {
+		h.Debug = true
+		h.Start()
+	}
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")}, rig.Job{Entity: "build.1"}, rig.Job{Entity: "build.1"})
 	d.awaitRun("build.1")
 	d.Coordinator("lane", "pause", rig.Queue, "build.1", "--by", "ann@h1", "--reason", "disk is full")
+	d.knowPause("build.1", first, second)
 	d.becomes("build.1", streams.LaneRunning, "the lane is paused by ann@h1")
 	d.Touch("go")
 	d.AwaitFinished(1, rig.Bound)
@@ -44,8 +48,7 @@ func TestPauseOfALane(t *testing.T) {
 // A paused queue starts nothing on any worker, also on one that is started now, and loses nothing.
 func TestPauseOfAQueue(t *testing.T) {
 	d := newDesk(t, "--lease", "6s")
-	d.Host("w1", d.SleepPool(2, 2)).Start()
-	d.Host("w2", d.SleepPool(1, 2)).Start()
+	first, second := d.Host("w1", d.SleepPool(2, 2)).Start(), d.Host("w2", d.SleepPool(1, 2)).Start()
 	jobs := make([]rig.Job, 600)
 	for i := range jobs {
 		jobs[i] = rig.Job{Entity: fmt.Sprintf("build.%d", i%20), MS: 20}
@@ -53,6 +56,7 @@ func TestPauseOfAQueue(t *testing.T) {
 	d.Import(jobs...)
 	d.AwaitFinished(20, rig.Bound)
 	d.Coordinator("queue", "pause", rig.Queue, "--reason", "upgrade")
+	d.knowPause("", first, second)
 	d.Await("nothing runs", rig.Bound, func(tail *fleet.Tail) bool { return len(tail.Open()) == 0 })
 	d.until("it stays so", func() bool {
 		before := len(d.Tail.Starts)
@@ -77,14 +81,28 @@ func TestPauseOfAQueue(t *testing.T) {
 	d.Check()
 }
 
-// A pause that is bounded ends by itself, and the lane goes on without anybody's doing.
+// A pause that is bounded ends by itself, no sooner, and the lane goes on without anybody's doing.
 func TestABoundedPauseEnds(t *testing.T) {
 	d := newDesk(t, "--lease", "6s")
-	d.Host("w1", d.SleepPool(1, 2)).Start()
-	d.Coordinator("lane", "pause", rig.Queue, "build.1", "--for", "8s") // longer than it takes to look
-	d.Import(rig.Job{Entity: "build.1"})
+	h := d.Host("w1", d.SleepPool(1, 2))
+	h.Debug = true
+	h.Start()
+	pause := func(entity, bound string) (until time.Time) {
+		t.Helper()
+		got := ask[[]struct{ Pause streams.PauseRecord }](d, "lane", "pause", rig.Queue, entity, "--for", bound)
+		d.knowPause(entity, h)
+		return got[0].Pause.Until
+	}
+	pause("build.1", "1h")
+	until := pause("build.2", "5s")
+	d.Import(rig.Job{Entity: "build.1"}, rig.Job{Entity: "build.2"})
 	d.becomes("build.1", streams.LanePaused, ", until 2")
 	d.AwaitFinished(1, rig.Bound)
+	if early := time.Until(until); early > 0 || d.starts("build.2") != 1 {
+		t.Errorf("%d jobs of the lane whose pause ends at %s ran, %s before that", d.starts("build.2"), until, early)
+	}
+	d.Coordinator("lane", "resume", rig.Queue, "build.1")
+	d.AwaitFinished(2, rig.Bound)
 	d.Check()
 }
 

@@ -124,6 +124,7 @@ type LogLine struct {
 	Message string    `json:"message"`
 	Entity  string    `json:"entity"`
 	Error   string    `json:"error"`
+	Paused  bool      `json:"paused"`
 }
 
 // Said looks for a line in a log. Lines that are no JSON are passed over: a program that dies prints such.

@@ -64,6 +64,7 @@ func (e *Engine) halt(q *queueState) {
 func (e *Engine) pauseChanged(q subjects.Queue, c streams.PausedChange, complete bool) {
 	name := string(q) + "." + c.Entity.Token()
 	e.holder.Pause(name, c.Paused)
+	e.opts.Log.Debug().Str("queue", string(q)).Stringer("entity", c.Entity).Bool("paused", c.Paused).Msg("the pause of a lane is known")
 	if !c.Paused && complete && e.stopping == nil {
 		e.holder.Visit(name, lane.Visit{Publish: true})
 	}
