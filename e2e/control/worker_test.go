@@ -1,8 +1,11 @@
 package control
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 
+	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/rig"
 	"github.com/seriatim/seriatim/streams"
 )
@@ -10,7 +13,9 @@ import (
 // Workers are told from afar what signals tell them on their host.
 func TestWorkersAreToldFromAfar(t *testing.T) {
 	d := newDesk(t, "--lease", "6s")
-	one := d.Host("w1", d.SleepPool(1, 2)).Start()
+	one := d.Host("w1", d.SleepPool(1, 2))
+	one.Timeout = rig.Bound // its stop waits for the job
+	one.Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")})
 	d.awaitRun("build.1")
 	type told struct {
@@ -38,11 +43,20 @@ func TestWorkersAreToldFromAfar(t *testing.T) {
 	}
 	d.AwaitFinished(2, rig.Bound)
 
-	d.Import(rig.Job{Entity: "build.1", MS: 500})
+	d.Import(rig.Job{Entity: "build.1", Until: d.Path("end")})
 	d.awaitRun("build.1")
 	one.Dying()
-	if got := ask[[]told](d, "worker", "stop", "w1.1", "--wait"); got[0].State != streams.StateStopped {
-		t.Errorf("%+v", got)
+	b = d.start(nil, "worker", "stop", "w1.1", "--wait", "--json")
+	d.until("it stops", func() bool {
+		said, err := fleet.Said(one.Proc.Log, func(l fleet.LogLine) bool { return strings.HasPrefix(l.Message, "stopping: ") })
+		return err == nil && said
+	}, func() string { return "not told" })
+	d.Touch("end")
+	if code := b.ends(); code != 0 {
+		t.Errorf("%d: %s", code, b.errs.String())
+	}
+	if err := json.Unmarshal(b.out.Bytes(), &got); err != nil || len(got) != 1 || got[0].State != streams.StateStopped {
+		t.Errorf("%v: %s", err, b.out.String())
 	}
 	if err := one.Proc.Wait(t.Context()); err != nil {
 		t.Error(err)
