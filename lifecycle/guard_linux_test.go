@@ -162,7 +162,21 @@ func TestAJobThatAChildHasNotReadIsNotBlamedForItsMemory(t *testing.T) {
 
 // A timer that goes off with the event that it guards, or just after it, is heard after it or not at all.
 func TestAChildThatIsReadyIsNotLate(t *testing.T) {
-	cfg := Config{Command: []string{"sh", "-c", `echo '{"ready":true}' >&4; cat <&3 >/dev/null`}, ReadyTimeout: time.Nanosecond, KillAfter: time.Minute}
+	live(t, Config{Command: []string{"sh", "-c", `echo '{"ready":true}' >&4; cat <&3 >/dev/null`}, ReadyTimeout: time.Nanosecond, KillAfter: time.Minute},
+		func(pool *childPool, c *child) {
+			<-c.isReady
+			time.AfterFunc(5*time.Millisecond, func() { _ = pool.stop(c) })
+		})
+}
+
+func TestAChildThatHasExitedHasNotHungUp(t *testing.T) {
+	live(t, Config{Command: []string{"true"}, KillAfter: time.Nanosecond}, func(_ *childPool, c *child) { <-c.group.gone })
+}
+
+// live has children live one after the other, which must end well. Of two events that have happened by the time that until
+// has returned either may be heard first.
+func live(t *testing.T, cfg Config, until func(pool *childPool, c *child)) {
+	t.Helper()
 	cfg.fill()
 	pool := newChildPool(cfg)
 	pool.launcher = newLauncher(identity{})
@@ -172,13 +186,12 @@ func TestAChildThatIsReadyIsNotLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.how.Store(pool.cfg.recipe(path, identity{}))
-	for range 20 { // of two events that have happened either may be heard first
+	for range 20 {
 		c, err := pool.launch(0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		<-c.isReady
-		time.AfterFunc(5*time.Millisecond, func() { _ = pool.stop(c) })
+		until(pool, c)
 		pool.attend(c)
 		if err := pool.finish(c); err != nil {
 			t.Fatal(err)

@@ -144,8 +144,10 @@ func (p *childPool) attend(c *child) {
 			leave, leaveWhy, leaveOurs = time.After(p.cfg.KillAfter), p.dismiss(c), true
 		case <-leave:
 			leave = nil
-			p.retire(c, leaveWhy, leaveOurs)
-			g.terminate(p.cfg.KillAfter)
+			if !g.leaderIsOver() { // it may end at the same time, when this process could not run for a while
+				p.retire(c, leaveWhy, leaveOurs)
+				g.terminate(p.cfg.KillAfter)
+			}
 		case <-term:
 			term = nil
 			p.cancelAll(c)
