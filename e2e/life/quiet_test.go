@@ -101,6 +101,23 @@ func TestQuietBeforeItIsUp(t *testing.T) {
 	}
 }
 
+// A job that began earlier would be ended by a TERM that comes before it is up, where later it could have finished.
+func TestNoJobBeginsBeforeItIsUp(t *testing.T) {
+	s := newSite(t)
+	for range 5 {
+		s.publish("build.1", "sleep 0")
+		w := s.begin("")
+		w.logs("start")
+		log := s.read(w.Name + ".log")
+		up, first := strings.Index(log, `"message":"running"`), strings.Index(log, `"message":"start"`)
+		if up < 0 || up > first {
+			t.Errorf("the first job began before it was up:\n%s", log)
+		}
+		w.signal(syscall.SIGTERM)
+		w.stops(30 * time.Second)
+	}
+}
+
 func TestCommands(t *testing.T) {
 	s := newSite(t)
 	if out, said, code := s.call("status"); code != 1 || out != "" || !strings.Contains(said, "no workerd runs here") {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/streams"
@@ -57,6 +58,7 @@ type Engine struct {
 	pulls        []*pull
 	idlePulls    []*pull
 	visits       map[string][]func() // by lane: what waits for its visit
+	readying     []chan<- string     // Ready's callers
 	unservedAt   map[string]time.Duration
 	repliedAt    time.Duration // when it was told last that a reply goes nowhere
 	slots        int
@@ -64,9 +66,10 @@ type Engine struct {
 	startedAt    time.Time
 	lastTick     time.Duration
 	lastKeep     time.Duration
-	heldAt       time.Duration
-	heldStale    bool // what is in hand may have changed since OnHeld was called
-	inheriting   bool // what a predecessor left is being given back: until then that is what a successor has to know of
+	heldPace     *rate.Limiter
+	heldStale    bool        // what is in hand may have changed since OnHeld was called
+	soon         *time.Timer // wakes the loop before the next tick
+	inheriting   bool        // what a predecessor left is being given back: until then that is what a successor has to know of
 	stopping     *stopping
 	at           time.Duration
 	deafSince    time.Duration // the connection stands, and no session does
@@ -91,7 +94,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 		opts: o, conn: o.Conn, js: js, api: streams.API(o.Conn), kv: streams.KV(o.Conn), lifeID: nuid.Next(), in: newInbox(), ended: make(chan struct{}),
 		queues: map[string]*queueState{}, heads: map[string][]wanted{}, writes: map[string]*write{}, ends: map[string]ending{},
 		others: map[string]streams.SessionRecord{}, visits: map[string][]func(){}, unservedAt: map[string]time.Duration{}, slots: o.Slots,
-		phase: streams.StateRunning, startedAt: time.Now().UTC(),
+		phase: streams.StateRunning, startedAt: time.Now().UTC(), heldPace: rate.NewLimiter(rate.Every(heldEvery), heldAtOnce), soon: time.NewTimer(tickEvery),
 	}
 	served, err := e.load(ctx)
 	if err != nil {
@@ -110,6 +113,7 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.holder = lane.NewHolder(served, streams.NewSessionID, rand.Float64)
 	e.holder.Capacity(o.Slots)
+	e.holder.Quiet(o.Waiting)
 	e.fence = newFence(broken.Off(lane.RuleKillAtEnd))
 
 	ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -36,16 +36,26 @@ type Predecessor struct {
 	Crashed bool
 }
 
-// heldEvery bounds how often Options.OnHeld is called. What was started since the last call is stolen by whoever gets
-// its turn, once the farewell is said.
-const heldEvery = 20 * time.Millisecond
+// heldEvery bounds how often Options.OnHeld is called in the long run, heldAtOnce how often in a moment: what starts now
+// and then is told as it starts, and where one job follows the other the cost stays bounded. What was started since the
+// last call has to wait until the server gives its turn out anew, which is longer than the lease.
+const (
+	heldEvery  = 20 * time.Millisecond
+	heldAtOnce = 10
+)
 
-// tellHeld tells what is in hand, when it may have changed.
+// tellHeld tells what is in hand, when it may have changed. What may not be told yet is told by a later round.
 func (e *Engine) tellHeld() {
-	if e.opts.OnHeld == nil || !e.heldStale || e.at < e.heldAt+heldEvery {
+	if e.opts.OnHeld == nil || !e.heldStale {
 		return
 	}
-	e.heldStale, e.heldAt = false, e.at
+	at := time.Time{}.Add(e.at)
+	if may := e.heldPace.ReserveN(at, 1); may.DelayFrom(at) > 0 {
+		e.soon.Reset(may.DelayFrom(at))
+		may.CancelAt(at)
+		return
+	}
+	e.heldStale = false
 	held := Held{Session: e.holder.Session().ID}
 	e.holder.Each(func(name string, s *lane.State) {
 		if !s.Busy() {

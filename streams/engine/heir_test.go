@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
@@ -14,8 +16,8 @@ import (
 	"github.com/seriatim/seriatim/subjects"
 )
 
-// An engine that dies leaves its claims running. Its successor gives them back without waiting for the lease, and the
-// job that was running counts as lost.
+// An engine that dies leaves its claims running. Its successor gives them back without waiting for the lease, also before
+// it takes jobs itself, and the job that was running counts as lost.
 func TestSuccessorGivesBackWhatADeadEngineHeld(t *testing.T) {
 	srv := natstest.Start(t)
 	nc := connect(t, srv.URL())
@@ -52,19 +54,11 @@ func TestSuccessorGivesBackWhatADeadEngineHeld(t *testing.T) {
 	})
 	b, err := Start(t.Context(), Options{
 		Conn: connect(t, srv.URL()), Queues: []subjects.Queue{ci}, Worker: "w", Slots: 2, Runner: rec, Log: zerolog.Nop(),
-		Predecessor: &Predecessor{Held: last, Crashed: true},
+		Predecessor: &Predecessor{Held: last, Crashed: true}, Waiting: true,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec.wait(t, 2)
-	t.Logf("ran again %v after the death; the lease is 6s", time.Since(died).Round(time.Millisecond))
-	for range 2 {
-		if n := <-attempts; n != 2 {
-			t.Errorf("attempt %d, not 2: the loss is to count", n)
-		}
-	}
-	empty(t, js, ci.JobsStream())
 	for farewell := false; !farewell; time.Sleep(10 * time.Millisecond) {
 		workers, err := streams.ListWorkers(t.Context(), js)
 		if err != nil {
@@ -77,6 +71,20 @@ func TestSuccessorGivesBackWhatADeadEngineHeld(t *testing.T) {
 			t.Fatalf("no farewell for the dead engine's session: %+v", workers)
 		}
 	}
+	select {
+	case <-attempts:
+		t.Error("it took a job before it was told to")
+	default:
+	}
+	b.Quiet(false)
+	rec.wait(t, 2)
+	t.Logf("ran again %v after the death; the lease is 6s", time.Since(died).Round(time.Millisecond))
+	for range 2 {
+		if n := <-attempts; n != 2 {
+			t.Errorf("attempt %d, not 2: the loss is to count", n)
+		}
+	}
+	empty(t, js, ci.JobsStream())
 	stop(t, b)
 	close(release)
 	ended, cancel := context.WithTimeout(context.Background(), time.Millisecond)
@@ -119,4 +127,27 @@ func TestAnIdleEngineTellsItsSession(t *testing.T) {
 	ended, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	_ = a.Stop(ended, ended) // it cannot say goodbye
+}
+
+// A job that starts now and then is told at once: an engine that dies just after would leave it to the server's patience.
+// Where many start one after the other they are told together, and the last is not forgotten.
+func TestWhatStartsIsToldAtOnce(t *testing.T) {
+	told := 0
+	e := &Engine{
+		opts: Options{OnHeld: func(Held) { told++ }}, holder: lane.NewHolder([]lane.Queue{{Name: "ci"}}, streams.NewSessionID, rand.Float64),
+		heldPace: rate.NewLimiter(rate.Every(heldEvery), heldAtOnce), soon: time.NewTimer(time.Hour), at: time.Hour,
+	}
+	for range 3 * heldAtOnce {
+		e.heldStale = true
+		e.tellHeld()
+	}
+	if told != heldAtOnce || !e.heldStale {
+		t.Errorf("told %d times in a moment, and the rest is forgotten: %v", told, !e.heldStale)
+	}
+	<-e.soon.C // it wakes the loop
+	e.at += heldEvery
+	e.tellHeld()
+	if told != heldAtOnce+1 || e.heldStale {
+		t.Errorf("%v later it was told %d times", heldEvery, told)
+	}
 }

@@ -15,10 +15,12 @@ func (e *Engine) loop() {
 	defer close(e.ended)
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	defer e.soon.Stop()
 	for {
 		select {
 		case <-e.in.wake:
 		case <-tick.C:
+		case <-e.soon.C:
 		}
 		if e.round() {
 			return
@@ -50,6 +52,7 @@ func (e *Engine) round() bool {
 		e.moveFence()
 		e.tellHeld()
 		e.tellStatus()
+		e.tellReady()
 		if e.stopping != nil && e.stopped() {
 			return true
 		}

@@ -52,6 +52,8 @@ type Options struct {
 	Slots  int
 	Runner Runner
 	Log    zerolog.Logger
+	// Waiting lets it join the queues, and take no job before the first Quiet(false).
+	Waiting bool
 	// Describe adds to the session's record what the engine does not know (children, memory). It is called on the
 	// engine's loop and must not block.
 	Describe func(*streams.SessionRecord)

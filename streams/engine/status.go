@@ -38,27 +38,30 @@ func (e *Engine) Deadlines() (session time.Duration, runs []RunDeadline) { retur
 // errEnded is returned to who waits for an engine that has ended.
 var errEnded = errors.New("the engine has ended")
 
-// Ready waits until the first session stands and returns its id: from then on jobs are taken.
+// Ready waits until the first session stands and returns its id: from then on jobs are taken, unless it is quiet or was
+// started as Waiting.
 func (e *Engine) Ready(ctx context.Context) (session string, err error) {
-	t := time.NewTicker(tickEvery)
-	defer t.Stop()
-	for {
-		answer := make(chan lane.Session, 1)
-		e.in.put(item{do: func() { answer <- e.holder.Session() }})
-		select {
-		case s := <-answer:
-			if s.Phase == lane.SessionStands {
-				return s.ID, nil
-			}
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-e.ended:
-			return "", errEnded
+	stands := make(chan string, 1)
+	e.in.put(item{do: func() { e.readying = append(e.readying, stands) }})
+	select {
+	case session = <-stands:
+		return session, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-e.ended:
+		return "", errEnded
+	}
+}
+
+// tellReady answers those that wait for a session that stands.
+func (e *Engine) tellReady() {
+	if len(e.readying) == 0 {
+		return
+	}
+	if s := e.holder.Session(); s.Phase == lane.SessionStands {
+		for _, stands := range e.readying {
+			stands <- s.ID
 		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
+		e.readying = nil
 	}
 }

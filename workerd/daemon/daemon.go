@@ -222,7 +222,8 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	}
 	options := engine.Options{
 		Conn: d.conn, Queues: queues, Weights: weights, Worker: d.id, Slots: d.pools.Slots(), Runner: runner{d.pools, &d.runs},
-		Log: d.log, Describe: d.telemetry.describe, Observe: d.observe, OnHeld: d.note(), Predecessor: d.predecessor(),
+		// No job before it is sure to stay: of two with one id one gives way, and a stop that comes first aborts the start.
+		Waiting: true, Log: d.log, Describe: d.telemetry.describe, Observe: d.observe, OnHeld: d.note(), Predecessor: d.predecessor(),
 	}
 	err = d.patiently(ctx, func() (err error) {
 		d.engine, err = engine.Start(ctx, options)
@@ -233,13 +234,12 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.health.engine.Store(d.engine)
-	d.engine.Quiet(d.health.getMode() == drain.StartingQuiet)
 	d.telemetry.measure(d.conn)
 	d.runs.watch(d.engine, d.link)
 	d.pools.OnSlots(d.engine.SetSlots)
 	d.engine.SetSlots(d.pools.Slots())
 	if err = d.alone(ctx, js); err != nil {
-		// Also when the start itself was stopped: what it has taken by now is handed back.
+		// Also when the start itself was stopped: nothing was taken, but the session has to say goodbye.
 		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Shutdown.KillAfter+handBack)
 		_ = d.engine.Stop(bound, closed()) // the reason to leave is told already
 		cancel()
