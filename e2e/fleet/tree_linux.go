@@ -11,8 +11,12 @@ import (
 )
 
 // KillTree ends the process and all its descendants as the death of a host does: none of them gets to see another one
-// die, because all are stopped before the first one is killed. It waits until they are gone.
+// die, because all are stopped before the first one is killed. It waits until they are gone. Of a process that has ended
+// nothing is killed: its number may be another one's.
 func (p *Process) KillTree() error {
+	if p.Ended() {
+		return nil
+	}
 	stopped := map[int]bool{}
 	for grown := true; grown; {
 		grown = false
@@ -20,6 +24,10 @@ func (p *Process) KillTree() error {
 			if !stopped[pid] && syscall.Kill(pid, syscall.SIGSTOP) == nil {
 				stopped[pid], grown = true, true
 			}
+		}
+		// A child that is being made when its parent is told to stop still comes, a moment later.
+		for end := time.Now().Add(10 * time.Second); !rest(stopped) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
 		}
 	}
 	for pid := range stopped {
@@ -37,6 +45,20 @@ func (p *Process) KillTree() error {
 		}
 	}
 	return nil
+}
+
+// rest says whether none of the processes is at work any more. One of their threads may wait for a child that was stopped
+// before it began its program; that child is there already.
+func rest(pids map[int]bool) bool {
+	for pid := range pids {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is well formed
+		for _, path := range threads {
+			if state, _, ok := read(path); ok && bytes.IndexByte([]byte("TtDZX"), state) < 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // descendants lists the living ones of root, and root, the elders first.
@@ -60,8 +82,10 @@ func descendants(root int) []int {
 }
 
 // stat reads a process's state and parent.
-func stat(pid int) (state byte, parent int, ok bool) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func stat(pid int) (state byte, parent int, ok bool) { return read(fmt.Sprintf("/proc/%d/stat", pid)) }
+
+func read(path string) (state byte, parent int, ok bool) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, 0, false
 	}
