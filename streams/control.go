@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -105,8 +106,11 @@ func AskWorker(ctx context.Context, nc *nats.Conn, worker string, ask ControlReq
 	return reply, nil
 }
 
+// heardBound is how long the server may take to say that it knows who listens.
+const heardBound = 2 * time.Second
+
 // ServeControl answers the requests to a worker, one after another on a goroutine of the connection's, until the returned
-// function is called or the connection closed. What is no request is answered as refused.
+// function is called or the connection closed. It is heard when this returns. What is no request is answered as refused.
 func ServeControl(nc *nats.Conn, worker string, handle func(ControlRequest) ControlReply) (stop func(), err error) {
 	subject, err := ControlSubject(worker)
 	if err != nil {
@@ -128,6 +132,10 @@ func ServeControl(nc *nats.Conn, worker string, handle func(ControlRequest) Cont
 	})
 	if err != nil {
 		return nil, problem.New("listen on "+subject, err, "")
+	}
+	if nc.IsConnected() {
+		// Who is told that the worker is there may ask at once. A connection that is lost says what it listens to when it is back.
+		_ = nc.FlushTimeout(heardBound)
 	}
 	return func() { _ = sub.Unsubscribe() }, nil
 }

@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ func TestControlOfAWorker(t *testing.T) {
 	s := natstest.Start(t)
 	ctx := within(t)
 	const id = "host.example-x1"
-	stop, err := streams.ServeControl(s.Conn(), id, func(r streams.ControlRequest) streams.ControlReply {
+	own := s.Conn()
+	stop, err := streams.ServeControl(own, id, func(r streams.ControlRequest) streams.ControlReply {
 		switch r.Verb {
 		case streams.VerbCancel:
 			return streams.ControlReply{OK: true, Jobs: map[uint64]string{r.Seqs[0]: streams.JobRunning, r.Seqs[1]: streams.JobNoted}}
@@ -48,6 +50,9 @@ func TestControlOfAWorker(t *testing.T) {
 		t.Errorf("%s %v", m.Data, err)
 	}
 	stop()
+	if err := own.Flush(); err != nil { // else the server may still send it there
+		t.Fatal(err)
+	}
 	if _, err := streams.AskWorker(ctx, s.Conn(), id, streams.ControlRequest{Verb: streams.VerbQuiet}); !errors.Is(err, streams.ErrNoAnswer) {
 		t.Error(err)
 	}
@@ -61,6 +66,23 @@ func TestControlOfAWorker(t *testing.T) {
 	}
 	if _, err := streams.ServeControl(closed(t, s), id, nil); err == nil {
 		t.Error("a closed connection serves")
+	}
+}
+
+// A worker that says that it listens is heard, by whatever connection.
+func TestAWorkerIsHeardAtOnce(t *testing.T) {
+	s := natstest.Start(t)
+	ctx, own, other := within(t), s.Conn(), s.Conn()
+	for i := range 200 {
+		id := fmt.Sprint("w", i)
+		stop, err := streams.ServeControl(own, id, func(streams.ControlRequest) streams.ControlReply { return streams.ControlReply{OK: true} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := streams.AskWorker(ctx, other, id, streams.ControlRequest{Verb: streams.VerbQuiet}); err != nil {
+			t.Fatal(i, err)
+		}
+		stop()
 	}
 }
 
