@@ -71,6 +71,24 @@ func TestAJobThatNoProcessHadHasNoLog(t *testing.T) {
 	}
 }
 
+// A log that is slow for once, as on a busy host, loses no line of a job.
+func TestASlowLogHasAllLinesOfAJob(t *testing.T) {
+	cfg := children(t, "good")
+	cfg.Name, cfg.Log = "slow", func(lifecycle.LogLine) { time.Sleep(150 * time.Millisecond) }
+	pool, err := lifecycle.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := pool.Run(t.Context(), lifecycle.Job{Kind: "print", Body: []byte("words\n")})
+	pool.Stop(t.Context())
+	if r.Cause != lifecycle.Done || r.Log != "words\nwords\n" {
+		t.Fatalf("%+v", r)
+	}
+}
+
 // A log that takes no lines holds up no answer for long.
 func TestALogThatHangsHoldsUpNoAnswer(t *testing.T) {
 	cfg := children(t, "good")

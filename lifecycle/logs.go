@@ -32,8 +32,9 @@ func readLogs(out, err *source, line LogLine, log func(LogLine)) *logs {
 	return l
 }
 
-// settleBound is for a log that does not take lines: an answer must not wait for it.
-const settleBound = 100 * time.Millisecond
+// settleBound is for a log that does not take lines: one answer waits for it so long, the next ones not at all until it
+// takes some. On a busy host the readers may not get a processor for a good part of it.
+const settleBound = 2 * time.Second
 
 // settle waits until what the process has printed by now is in the tail.
 func (l *logs) settle() {

@@ -15,6 +15,7 @@ type meter struct {
 	mu       sync.Mutex
 	consumed int64 // taken out of the pipe
 	handed   int64 // … and dealt with
+	gaveUp   int64 // one more than handed was when a wait was in vain, 0 when none was
 	moved    chan struct{}
 }
 
@@ -68,22 +69,26 @@ func (m *meter) has(end int64) bool {
 	return m.handed >= end
 }
 
-// wait returns when all up to end was handed on, or when bound is closed.
+// wait returns when all up to end was handed on, or when bound is closed. When it was closed for one wait, the next ones
+// return at once until more is handed on.
 func (m *meter) wait(end int64, bound <-chan struct{}) {
 	for {
 		m.mu.Lock()
-		if m.handed >= end {
+		if m.handed >= end || m.gaveUp == m.handed+1 {
 			m.mu.Unlock()
 			return
 		}
 		if m.moved == nil {
 			m.moved = make(chan struct{})
 		}
-		moved := m.moved
+		moved, handed := m.moved, m.handed
 		m.mu.Unlock()
 		select {
 		case <-moved:
 		case <-bound:
+			m.mu.Lock()
+			m.gaveUp = handed + 1
+			m.mu.Unlock()
 			return
 		}
 	}

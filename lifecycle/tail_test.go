@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
@@ -65,4 +66,25 @@ func TestTailIsTheEndOfWhatWasPrinted(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Who waits in vain for what was read to be handed on is the only one that waits, until more of it is.
+func TestAWaitInVainIsOne(t *testing.T) {
+	var m meter
+	m.consumed = 5
+	closed := make(chan struct{})
+	close(closed)
+	m.wait(5, closed)
+	m.wait(5, nil) // or for ever
+	m.caughtUp()
+	m.consumed = 9
+	in, waiting := make(chan struct{}), make(chan struct{})
+	go func() { m.wait(9, in); close(waiting) }()
+	select {
+	case <-waiting:
+		t.Error("nobody waits any more")
+	case <-time.After(50 * time.Millisecond):
+	}
+	m.caughtUp()
+	<-waiting
 }
