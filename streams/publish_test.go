@@ -55,6 +55,24 @@ func waitTurns(t testing.TB, js jetstream.JetStream, q subjects.Queue, n int) {
 	}
 }
 
+// waitRunnable returns what is known of a queue when n turns wait to be taken: the server counts them in its own time.
+func waitRunnable(t testing.TB, js jetstream.JetStream, q subjects.Queue, n uint64) streams.Info {
+	t.Helper()
+	ctx := within(t)
+	for {
+		i, err := streams.QueueInfo(ctx, js, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i.Runnable == n {
+			return i
+		}
+		if streams.Pause(ctx, 10*time.Millisecond) != nil {
+			t.Fatalf("%d turns wait, not %d", i.Runnable, n)
+		}
+	}
+}
+
 func TestPublish(t *testing.T) {
 	js := natstest.Start(t).JetStream()
 	makeQueue(t, js, ci)

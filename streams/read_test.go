@@ -255,16 +255,8 @@ func TestQueueInfo(t *testing.T) {
 	putSession(t, js, streams.SessionRecord{Session: "s1", Worker: "w1", State: streams.StateRunning, LeaseMS: 3600_000, Queues: []string{"ci", "mail"}, Slots: 5, Busy: 4, BusyByQueue: map[string]int{"ci": 3, "mail": 1}})
 	putSession(t, js, streams.SessionRecord{Session: "s2", Worker: "w2", State: streams.StateStopped, LeaseMS: 3600_000, Queues: []string{"ci"}, BusyByQueue: map[string]int{"ci": 3}})
 
-	i, err := streams.QueueInfo(ctx, js, ci)
-	// The server counts what waits for a consumer in its own time.
-	for end := time.Now().Add(30 * time.Second); err == nil && i.Runnable != 4 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-		i, err = streams.QueueInfo(ctx, js, ci)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if i.Jobs != 7 || i.Lanes != 4 || i.Runnable != 4 || i.Running != 3 || i.Retrying != 1 || i.Halted != 1 || i.Partial || i.Dead != 1 ||
+	i := waitRunnable(t, js, ci, 4)
+	if i.Jobs != 7 || i.Lanes != 4 || i.Running != 3 || i.Retrying != 1 || i.Halted != 1 || i.Partial || i.Dead != 1 ||
 		i.Scheduled != 2 || i.PausedLanes != 1 || i.Workers != 1 || i.Slots != 5 || i.OldestAgeSeconds <= 0 || i.Bytes == 0 {
 		t.Fatalf("%+v", i)
 	}

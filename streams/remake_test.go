@@ -131,7 +131,7 @@ func TestAClosedStreamIsNoQueueYet(t *testing.T) {
 		t.Fatal(created, err)
 	}
 	publishN(t, js, ci, 2)
-	if info := must[streams.Info](t)(streams.QueueInfo(ctx, js, ci)); len(info.Drift) > 0 || info.Runnable != 2 {
+	if info := waitRunnable(t, js, ci, 2); len(info.Drift) > 0 {
 		t.Fatalf("%+v", info)
 	}
 }
