@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -242,10 +244,18 @@ func eventually(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// timeless FILE WANT compares output after ages and times are made alike.
+// timeless FILE WANT compares output after ages and times are made alike. A column is wider where an age takes more than the
+// two places that it has on a quick machine; then how wide columns are is not compared.
 func timeless(ts *testscript.TestScript, _ bool, args []string) {
-	got := ages.ReplaceAllString(ts.ReadFile(args[0]), "~")
-	want := ages.ReplaceAllString(ts.ReadFile(args[1]), "~")
+	text := ts.ReadFile(args[0])
+	wide := slices.ContainsFunc(ages.FindAllString(text, -1), func(age string) bool { return len(age) > len("0s") && strings.HasSuffix(age, "s") })
+	alike := func(text string) string {
+		if text = ages.ReplaceAllString(text, "~"); wide {
+			text = regexp.MustCompile(`  +`).ReplaceAllString(text, "  ")
+		}
+		return text
+	}
+	got, want := alike(text), alike(ts.ReadFile(args[1]))
 	if got != want {
 		ts.Fatalf("got:\n%s\nwant:\n%s", got, want)
 	}
