@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,7 +15,11 @@ func reconfigured(t *testing.T, processes int) (lifecycle.Config, *harness) {
 	cfg := children(t, "good")
 	cfg.Name, cfg.Processes, cfg.KillAfter, cfg.SlotWait, cfg.EmptyWait = "test", processes, plenty, plenty, plenty
 	cfg.Env["MARK"] = "one"
-	return cfg, start(t, cfg)
+	h := start(t, cfg)
+	for range processes { // so that a later event is of a later child
+		h.event(lifecycle.EventReady)
+	}
+	return cfg, h
 }
 
 func with(cfg lifecycle.Config, mark string) lifecycle.Config {
@@ -138,7 +143,8 @@ func TestWhatNeedsANewPool(t *testing.T) {
 }
 
 func TestASetChangesItsPools(t *testing.T) {
-	slow, one, two := script("sleep 0.2; exit 1"), script("exit 2"), script("exit 3")
+	file := filepath.Join(t.TempDir(), "go")
+	slow, one, two := script(`until [ -e "`+file+`" ]; do sleep 0.01; done; exit 1`), script("exit 2"), script("exit 3")
 	two.Concurrency = 7
 	a, b, c := start(t, slow), start(t, one), start(t, two)
 	set, err := lifecycle.NewSet(lifecycle.Member{Kinds: []string{"mail"}, Pool: a}, lifecycle.Member{Kinds: []string{"*"}, Pool: b})
@@ -159,6 +165,7 @@ func TestASetChangesItsPools(t *testing.T) {
 	if set.Slots() != 7 || last != 7 {
 		t.Errorf("%d slots, told as %d", set.Slots(), last)
 	}
+	touch(t, file)
 	a.Stop(t.Context())
 	b.Stop(t.Context())
 	if r := <-running; r.Err != "exited with status 1" {
