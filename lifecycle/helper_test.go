@@ -208,11 +208,16 @@ func actOn(j *frames.Job, answers *answerer, cancelled <-chan struct{}) {
 	}
 }
 
+// inherited are a child's ends of its pipes once more. They are kept: a file that nobody has any more is closed.
+var inherited = sync.OnceValue(func() []*os.File {
+	return []*os.File{os.NewFile(3, "orders"), os.NewFile(4, "answers")}
+})
+
 // spawn starts a process that inherits everything, and returns its pid.
 func spawn(script string, session bool) int {
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.ExtraFiles = []*os.File{os.NewFile(3, "orders"), os.NewFile(4, "answers")}
+	cmd.ExtraFiles = inherited()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: session}
 	if err := cmd.Start(); err != nil {
 		panic(err)
@@ -226,6 +231,7 @@ type harness struct {
 	t        *testing.T
 	events   chan lifecycle.Event
 	progress chan lifecycle.Job
+	over     chan struct{} // closed when nobody looks at events any more: they must not hold up the pool's end
 
 	mu    sync.Mutex
 	lines []lifecycle.LogLine
@@ -243,7 +249,8 @@ func start(t *testing.T, cfg lifecycle.Config) *harness {
 
 func prepare(t *testing.T, cfg lifecycle.Config) *harness {
 	t.Helper()
-	h := &harness{t: t, events: make(chan lifecycle.Event, 10_000), progress: make(chan lifecycle.Job, 10_000)}
+	h := &harness{t: t, over: make(chan struct{})}
+	h.events, h.progress = make(chan lifecycle.Event, 10_000), make(chan lifecycle.Job, 10_000)
 	if cfg.Name == "" {
 		cfg.Name = "test"
 	}
@@ -253,7 +260,12 @@ func prepare(t *testing.T, cfg lifecycle.Config) *harness {
 	if cfg.EmptyWait == 0 {
 		cfg.EmptyWait = plenty
 	}
-	cfg.OnEvent = func(e lifecycle.Event) { h.events <- e }
+	cfg.OnEvent = func(e lifecycle.Event) {
+		select {
+		case h.events <- e:
+		case <-h.over:
+		}
+	}
 	cfg.OnProgress = func(j lifecycle.Job, _ lifecycle.Progress) { h.progress <- j }
 	cfg.Log = func(l lifecycle.LogLine) {
 		h.mu.Lock()
@@ -265,7 +277,7 @@ func prepare(t *testing.T, cfg lifecycle.Config) *harness {
 		t.Fatal(err)
 	}
 	h.Pool = pool
-	t.Cleanup(func() { h.Stop(ended(lifecycle.ErrKillNow)) })
+	t.Cleanup(func() { close(h.over); h.Stop(ended(lifecycle.ErrKillNow)) })
 	return h
 }
 

@@ -147,7 +147,11 @@ func TestAChildThatMisbehavesInAJob(t *testing.T) {
 		{"done and exit", lifecycle.Done, "", &exit},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			h := start(t, children(t, "good"))
+			cfg := children(t, "good")
+			if c.kind != "hang up 4" {
+				cfg.KillAfter = plenty // the others end by themselves, or at once
+			}
+			h := start(t, cfg)
 			h.want(h.run(c.kind, ""), c.cause, c.err)
 			e := h.event(lifecycle.EventExited)
 			switch target := c.target.(type) {
