@@ -263,7 +263,7 @@ func isDead(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err == nil {
 		rest := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
-		return strings.HasPrefix(strings.TrimSpace(rest), "Z")
+		return strings.ContainsAny(strings.TrimSpace(rest)[:1], "ZX") // X for the moment in which it is being reaped
 	}
 	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }

@@ -44,7 +44,7 @@ func actAsThreads() {
 		fail("%d threads, with 30 in reserve", reserved)
 	}
 	pool, err := lifecycle.New(lifecycle.Config{
-		Name: "p", Mode: lifecycle.ModeExec, Concurrency: jobs,
+		Name: "p", Mode: lifecycle.ModeExec, Concurrency: jobs, EmptyWait: plenty,
 		Command: []string{"sh", "-c", `: > "$0/$$"; exec sleep 1000`, dir},
 	})
 	if err != nil {
