@@ -41,6 +41,13 @@ func TestScenario20TheHogIsAGrandchild(t *testing.T) {
 	}
 }
 
+// settled waits until all children are ready and the guard has seen them so: what they grew until then is no job's.
+func (h *harness) settled(slots int) {
+	h.t.Helper()
+	h.slotsAre(slots)
+	h.looked(2)
+}
+
 func init() { otherRoles["hog keeper"] = actAsKeeperOfHogs }
 
 // actAsKeeperOfHogs is a program that adopts orphans, as workerd does, and has a job with a hog somewhere below it.
