@@ -85,7 +85,9 @@ func TestSystemdProtocol(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code := p.code(); code != 0 || m.count("STOPPING=1") != 1 {
+	code := p.code()
+	eventually(t, "what it said last", func() bool { return m.count("STOPPING=1") > 0 }) // it is on its way, as a datagram
+	if code != 0 || m.count("STOPPING=1") != 1 {
 		t.Errorf("code %d; it said %q", code, m.said)
 	}
 }
