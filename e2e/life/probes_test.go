@@ -153,6 +153,7 @@ func TestBusyPortThatNobodyAskedFor(t *testing.T) {
 func TestWhatTheProbesSayOfAJob(t *testing.T) {
 	s := newSite(t)
 	w := s.start(s.pool("good", "one", 2))
+	s.eventually("both children are up", func() bool { return w.report().Slots == 8 })
 	s.publish("build.1", "hold")
 	s.eventually("it is shown", func() bool { r := w.report(); return len(r.Jobs) == 1 && r.Jobs[0].At != nil })
 	j := w.report().Jobs[0]
