@@ -121,5 +121,5 @@ func TestAlertsThatHang(t *testing.T) {
 	s.eventually("all are dead", func() bool { return s.jobs() == 0 })
 	w.probe("/livez", 200)
 	w.signal(syscall.SIGTERM)
-	w.stops(15 * time.Second)
+	w.stops(25 * time.Second)
 }

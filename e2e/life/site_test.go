@@ -35,13 +35,15 @@ const lease = 5 * time.Second
 
 const ci = subjects.Queue("ci")
 
-// jobScript does what its body says, and writes down what it does.
+// jobScript does what its body says, and writes down what it does. What is deaf is so before it says that it runs.
 const jobScript = `#!/bin/sh
 read -r what arg
+case $what in
+deaf) trap '' TERM INT ;;
+esac
 echo "start $JOB_ENTITY $JOB_ATTEMPT $$" >> "$RECORD"
 case $what in
-sleep) sleep "$arg" ;;
-deaf) trap '' TERM INT; sleep "$arg" ;;
+sleep | deaf) sleep "$arg" ;;
 until) while [ ! -e "$arg" ]; do sleep 0.02; done ;;
 fail) echo "disk full" >&2; exit 1 ;;
 fatal) echo "no such build" >&2; exit 100 ;;

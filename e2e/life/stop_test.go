@@ -41,10 +41,10 @@ func TestScenario12_TermWithAJobThatIgnoresIt(t *testing.T) {
 	s.publish("build.1", "deaf 60")
 	s.recorded("start build.1 1")
 	pid := s.jobPID("build.1")
-	s.write("job.sh", strings.Replace(jobScript, "deaf)", "no)", 1)) // where it runs next, it just ends
+	s.write("job.sh", strings.ReplaceAll(jobScript, "deaf", "no")) // where it runs next, it just ends
 	second := s.start("")
 	w.signal(syscall.SIGTERM)
-	w.stops(8 * time.Second)
+	w.stops(20 * time.Second)
 	if p, err := proc.Read(pid); err == nil && !p.Dead() {
 		t.Error("the job still runs")
 	}
@@ -54,7 +54,7 @@ func TestScenario12_TermWithAJobThatIgnoresIt(t *testing.T) {
 		t.Errorf("it was started %d times; it was interrupted, and that is no attempt:\n%s", n, s.read("record"))
 	}
 	second.signal(syscall.SIGTERM)
-	second.stops(8 * time.Second)
+	second.stops(20 * time.Second)
 }
 
 // jobPID is the pid of the first job of an entity, from the record.
@@ -78,7 +78,7 @@ func TestScenario13_TermWithNATSAway(t *testing.T) {
 	s.server.Stop()
 	w.logs("the NATS connection is lost; jobs go on until the session is over")
 	w.signal(syscall.SIGTERM)
-	w.stops(15 * time.Second) // timeout, kill_after and the bound for handing back
+	w.stops(30 * time.Second) // timeout, kill_after and the bound for handing back
 	s.server.Restart()
 	s.write("go", "")
 	second := s.start("")
@@ -109,7 +109,7 @@ func TestScenario15_SecondTermAtOnce(t *testing.T) {
 	w.signal(syscall.SIGTERM)
 	w.stops(20 * time.Second)
 	// It was handed back, not left to the lease.
-	s.write("job.sh", strings.Replace(jobScript, "deaf)", "no)", 1))
+	s.write("job.sh", strings.ReplaceAll(jobScript, "deaf", "no"))
 	second := s.start("")
 	s.recorded("end build.1")
 	second.signal(syscall.SIGINT)
@@ -126,7 +126,7 @@ func TestScenario16_StoppedChildDiesInBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.signal(syscall.SIGTERM)
-	w.stops(8 * time.Second)
+	w.stops(20 * time.Second)
 	if p, err := proc.Read(pid); err == nil && !p.Dead() {
 		t.Error("the job still lives")
 	}
