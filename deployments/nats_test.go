@@ -153,6 +153,9 @@ func sweeper(t *testing.T, s *server.Server, refused func(error)) (swept func() 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Stop(context.WithoutCancel(t.Context()), expired()) })
+	if _, err := e.Ready(within(t)); err != nil { // else it is seen when it is no worker yet
+		t.Fatal(err)
+	}
 	return done.Load
 }
 
