@@ -55,11 +55,16 @@ func TestWorkersShareALimit(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		s.Host(name, s.SleepExec(10)).Start()
 	}
+	// Five at once, for as long as it takes to see that.
+	s.publish(rig.Queue, lanes(10, "first", job{Until: s.Path("end")})...)
+	s.awaitRunning(5)
+	s.stays(5, time.Second)
+	s.Touch("end")
 	from := time.Now()
 	for i := range 4 {
 		s.publish(rig.Queue, lanes(jobs/4, fmt.Sprint("t", i), job{MS: 100})...)
 	}
-	s.AwaitFinished(jobs, rig.Size(rig.Bound, 4*rig.Bound))
+	s.AwaitFinished(10+jobs, rig.Size(rig.Bound, 4*rig.Bound))
 	took := time.Since(from)
 	rep := s.Check()
 	t.Logf("%d jobs of 100 ms under a limit of 5 took %s, %d at once at most; starts by worker: %v; %d overlaps of a lane",
@@ -98,7 +103,7 @@ func TestDeadHolderFreesItsShare(t *testing.T) {
 func TestStoppedHolderFreesItsShare(t *testing.T) {
 	s := newSystem(t, "--limit", "queue=4")
 	a := s.Host("a", s.SleepExec(10))
-	a.Timeout = 100 * time.Millisecond
+	a.Timeout, a.KillAfter = 100*time.Millisecond, rig.Bound // a job that is killed does not write down its end
 	a.Start()
 	end := s.Path("end")
 	s.publish(rig.Queue, lanes(30, "e", job{Until: end})...)
@@ -166,7 +171,26 @@ func TestKindsAndTypes(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		s.Host(name, s.SleepExec(12)).Start()
 	}
-	const length = 150 // ms: much longer than a slow host takes to start one
+	// As many of each as may run beside the others, for as long as it takes to see that: first those that have limits of
+	// their own, and then others for what is left of the queue's.
+	blocked := func(typ, kind string, n int) {
+		t.Helper()
+		var jobs []job
+		for i := range n {
+			jobs = append(jobs, job{Entity: fmt.Sprintf("%s.first-%s%d", typ, kind, i), Kind: kind, Until: s.Path("end")})
+		}
+		s.publish(rig.Queue, jobs...)
+	}
+	blocked("build", "test", 5)
+	s.awaitRunning(3)
+	blocked("file", "archive", 4)
+	s.awaitRunning(5)
+	blocked("file", "test", 6)
+	s.awaitRunning(9)
+	s.stays(9, time.Second)
+	s.Touch("end")
+	s.AwaitFinished(15, rig.Bound)
+	const length = 150 // ms
 	var jobs []job
 	for i := range rig.Size(24, 400) {
 		for _, typ := range []string{"build", "file"} {
@@ -177,7 +201,7 @@ func TestKindsAndTypes(t *testing.T) {
 	}
 	from := time.Now()
 	s.publish(rig.Queue, jobs...)
-	s.AwaitFinished(len(jobs), rig.Size(rig.Bound, 4*rig.Bound))
+	s.AwaitFinished(15+len(jobs), rig.Size(rig.Bound, 4*rig.Bound))
 	s.Check()
 	t.Logf("%d jobs of %d ms in %s; most at once: %v", len(jobs), length, time.Since(from).Round(time.Millisecond), s.most)
 	for what, n := range map[string]int{"queue": 9, "kind:archive": 2, "type:build": 3} {
