@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/seriatim/seriatim/internal/proctest"
+	"github.com/seriatim/seriatim/lifecycle/guardian"
+	"github.com/seriatim/seriatim/lifecycle/proc"
 )
 
 func TestSignalsAreForwarded(t *testing.T) {
@@ -74,8 +76,16 @@ func TestScenario15TheSecondTermArrives(t *testing.T) {
 // A stopped child gets its TERM when it is continued, and is killed when it is deaf.
 func TestScenario16TermWithAStoppedChild(t *testing.T) {
 	g := begin(t, "stopped")
-	g.engine(1)
-	time.Sleep(100 * time.Millisecond)
+	engine := g.engine(1)
+	eventually(t, "both children are stopped", func() bool {
+		stopped := 0
+		_ = proc.Each(func(s proc.Stat) {
+			if s.PPID == engine && s.State == 'T' {
+				stopped++
+			}
+		})
+		return stopped == 2
+	})
 	g.signal(syscall.SIGTERM)
 	if s := g.status(); s != 0 {
 		t.Errorf("the status is %d", s)
@@ -133,7 +143,12 @@ func TestScenario17AStoppedEngineIsFenced(t *testing.T) {
 			}
 			since := time.Now()
 			took := proctest.AwaitDead(t, all, since)
-			if took < 2*time.Second { // on a busy host its last word may be a second old when it is stopped
+			fenced := strings.Fields(g.hears("guardian engine fenced", 1))
+			late, err := time.ParseDuration(fenced[len(fenced)-1])
+			if err != nil || late < guardian.Slack {
+				t.Errorf("killed %v after the session's end, %v", late, err)
+			}
+			if took < time.Second { // on a busy host its last word may be old when it is stopped
 				t.Errorf("killed after %v, before the session's end", took)
 			}
 			t.Logf("the session's end is 3 s after its last word: all dead after %v", took)
