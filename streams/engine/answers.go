@@ -135,9 +135,6 @@ func (e *Engine) storeAnswered(a ask, m *nats.Msg) {
 	case a.kind == askDead && code == 0:
 		// Stored, or a duplicate of this very move: either way the letter is there.
 		ev = lane.Moved{Op: a.op}
-		if a.dead != nil {
-			e.opts.Observe(*a.dead)
-		}
 	case a.kind == askTurn && (code == 0 || code == errMaxPerSubject):
 		ev = lane.Published{Op: a.op}
 		e.visited(a.lane)

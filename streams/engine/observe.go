@@ -19,7 +19,7 @@ const (
 	EventStart
 	// EventEnd: the runner is done with a job. Took is how long it ran; Outcome and Error say how it ended.
 	EventEnd
-	// EventDead: a job was given up, and its dead letter is stored. Outcome and Error say why.
+	// EventDead: a job was given up, its dead letter is stored, and it is deleted. Outcome and Error say why.
 	EventDead
 	// EventSessionLost: no confirmation came in time; everything that runs is killed. Only Error is set.
 	EventSessionLost

@@ -26,6 +26,12 @@ func (e *Engine) report(name string, r lane.Report) {
 	if !ok {
 		return // a job that was never read, so nobody knows who waits for it
 	}
+	if r.End == lane.EndDead { // not when its letter is stored: a letter that was sent twice is answered twice
+		e.opts.Observe(Event{
+			Kind: EventDead, Queue: msg.queue, Entity: msg.entity, Header: msg.job, Seq: r.Head.Seq, Attempt: r.Record.Attempt,
+			Outcome: r.Record.Cause, Error: r.Record.Error,
+		})
+	}
 	f := e.finishedJob(name, msg, r)
 	if r.End != lane.EndRetry && (f.Wanted(e.queue(name).loaded.Policy.History) || e.awaited(name, msg)) {
 		_, token, _ := strings.Cut(name, ".")

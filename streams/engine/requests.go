@@ -178,11 +178,7 @@ func (e *Engine) moveDead(name string, a lane.MoveDead) {
 		m.Header.Del(subjects.HeaderMsgID)
 	}
 	fitHeaders(m.Header, msg.header)
-	told := Event{
-		Kind: EventDead, Queue: msg.queue, Entity: msg.entity, Header: msg.job, Seq: a.Head.Seq, Attempt: r.Attempt,
-		Outcome: r.Cause, Error: r.Error,
-	}
-	e.wire.send(ask{kind: askDead, lane: name, op: a.Op, dead: &told}, m.Subject, m.Header, m.Data)
+	e.wire.send(ask{kind: askDead, lane: name, op: a.Op}, m.Subject, m.Header, m.Data)
 }
 
 // moveLater stores a failed job in the schedule, with what it was charged with. The move's id makes the second sending a

@@ -41,7 +41,6 @@ type ask struct {
 	op    lane.Op
 	write *write     // of a claim
 	heads *headBatch // of askHeads
-	dead  *Event     // of askDead, for a dead letter
 	at    time.Duration
 	then  func(ok bool) // of askBye
 
