@@ -16,7 +16,8 @@ import (
 	"github.com/seriatim/seriatim/subjects"
 )
 
-// served is a server with an engine whose first job has run.
+// served is a server with an engine whose first job has run and is settled: a delete that is still to be sent would take
+// the first job of a stream that was made anew.
 func served(t *testing.T) (*natstest.Server, *nats.Conn, jetstream.JetStream, *recorder, *Engine) {
 	t.Helper()
 	srv := natstest.Start(t)
@@ -26,6 +27,7 @@ func served(t *testing.T) (*natstest.Server, *nats.Conn, jetstream.JetStream, *r
 	e := startEngine(t, srv.URL(), rec, 4)
 	publish(t, nc, "build.1", 1)
 	rec.wait(t, 1)
+	empty(t, js, ci.JobsStream())
 	return srv, nc, js, rec, e
 }
 
