@@ -188,6 +188,8 @@ func TestKillHandsBack(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- e.Stop(context.Background(), drain) }()
 	haste()
+	// Killed before that, it would be started again.
+	eventually(t, "it is being stopped", func() bool { return e.Status().State == streams.StateStopping })
 	e.Kill()
 	<-killed
 	if err := <-done; err != nil {
