@@ -158,7 +158,7 @@ func publish(t testing.TB, nc *nats.Conn, entity string, n int) {
 
 func empty(t testing.TB, js jetstream.JetStream, stream string) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		s, err := js.Stream(t.Context(), stream)
 		if err != nil {

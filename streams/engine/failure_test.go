@@ -211,11 +211,11 @@ func TestServerIsKilledAndComesBack(t *testing.T) {
 	for i := range 40 {
 		publish(t, nc, fmt.Sprintf("build.%d", i), 25)
 		if i%10 == 5 {
+			before := nc.Stats().Reconnects
 			srv.Kill()
 			srv.Restart()
-			for !nc.IsConnected() {
-				time.Sleep(10 * time.Millisecond)
-			}
+			// It may hold the old connection for one that stands.
+			until(t, "the new connection", func() bool { return nc.Stats().Reconnects > before && nc.IsConnected() })
 		}
 	}
 	empty(t, js, ci.JobsStream())
