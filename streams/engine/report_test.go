@@ -225,11 +225,23 @@ func TestWhatAHistoryKeeps(t *testing.T) {
 		}
 		empty(t, js, ci.JobsStream())
 		stop(t, e)
+		recorded(t, nc)
 		got := outcomes(t, js)[before:]
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", history, got, want)
 		}
+	}
+}
+
+// recorded waits until the server has stored the records that it was sent, of which nobody gets an answer: a write that it
+// refuses is refused in its turn.
+func recorded(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	m := nats.NewMsg(ci.History("a.refused"))
+	m.Header.Set(nats.ExpectedLastSeqHdr, "1000000")
+	if answer, err := nc.RequestMsg(m, 60*time.Second); err != nil || !strings.Contains(string(answer.Data), "error") {
+		t.Fatal(answer, err)
 	}
 }
 
