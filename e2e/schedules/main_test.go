@@ -15,6 +15,7 @@ import (
 
 	"github.com/seriatim/seriatim/e2e/fleet"
 	"github.com/seriatim/seriatim/e2e/rig"
+	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
 )
 
@@ -39,6 +40,9 @@ func runs(t *testing.T, r *rig.Rig) map[uint64]string {
 	}
 	list := map[uint64]string{}
 	for line := range strings.Lines(string(text)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
 		seq, id, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		n, err := strconv.ParseUint(seq, 10, 64)
 		if !ok || err != nil {
@@ -129,6 +133,21 @@ func ask(t *testing.T, r *rig.Rig, to any, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// awaitDone waits until nothing is scheduled and no job is there. A job that goes from the one to the other is in neither
+// number if they are read in one look.
+func awaitDone(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	var info streams.Info
+	until(t, "nothing is scheduled", func() bool {
+		ask(t, r, &info, "queue", "info", rig.Queue)
+		return info.Scheduled == 0
+	})
+	until(t, "no job is there", func() bool {
+		ask(t, r, &info, "queue", "info", rig.Queue)
+		return info.Jobs == 0
+	})
 }
 
 // until waits for something that takes moments.
