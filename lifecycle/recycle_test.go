@@ -115,9 +115,9 @@ func TestARecycledChildFinishesItsJobs(t *testing.T) {
 	cfg.Recycle = lifecycle.Recycle{MaxAge: 2 * time.Second} // until then it has to have its job
 	h := start(t, cfg)
 	file := filepath.Join(t.TempDir(), "go")
-	pid := string(h.run("pid", "").Body)
 	long := h.begin(t.Context(), lifecycle.Job{Kind: "wait for file", Body: []byte(file)})
 	h.started()
+	pid := strconv.Itoa(h.event(lifecycle.EventReady).PID)
 	if e := h.event(lifecycle.EventReplacing); strconv.Itoa(e.PID) != pid || !strings.Contains(e.Err.Error(), "2s") {
 		t.Errorf("told as %+v", e)
 	}
