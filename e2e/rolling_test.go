@@ -18,23 +18,41 @@ import (
 
 // claims reads along in all that is written into the queue's claims.
 type claims struct {
+	sub  *nats.Subscription
+	over chan struct{} // closed when all was read
+
 	mu                sync.Mutex
 	written, failures int
 	worst             string
 }
 
-// readClaims begins to read; what it says is complete when the workers have stopped.
+// readClaims begins to read.
 func readClaims(t *testing.T, r *rig.Rig) *claims {
 	t.Helper()
-	c := &claims{}
+	c := &claims{over: make(chan struct{})}
 	nc := r.Server.Conn()
-	if _, err := nc.Subscribe("claims."+rig.Queue+".>", c.read); err != nil {
+	var err error
+	if c.sub, err = nc.Subscribe("claims."+rig.Queue+".>", c.read); err != nil {
 		t.Fatal(err)
 	}
+	c.sub.SetClosedHandler(func(string) { close(c.over) })
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// end reads to the end, when the workers have stopped: what they wrote last may still be on its way.
+func (c *claims) end(t *testing.T) {
+	t.Helper()
+	if err := c.sub.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-c.over:
+	case <-time.After(rig.Bound):
+		t.Fatal("the claims are not read to their end")
+	}
 }
 
 func (c *claims) read(m *nats.Msg) {
@@ -147,6 +165,7 @@ func TestRollingRestart(t *testing.T) {
 			again++
 		}
 	}
+	seen.end(t)
 	seen.mu.Lock()
 	defer seen.mu.Unlock()
 	t.Logf("%d restarts of 4 workerds in %v: %d jobs, %d overlaps, %d out of order, %d run again; %d claims written, %d with a failure counted",
