@@ -37,7 +37,7 @@ func TestDemoInterrupted(t *testing.T) {
 			t.Setenv("TMPDIR", tmp)
 			ctx, cancel := context.WithTimeout(t.Context(), rig.Bound)
 			defer cancel()
-			cmd := demoCommand(ctx, t, "", "--limit", "1500")
+			cmd := demoCommand(ctx, t, "", "--limit", "4500") // so many that it does not end before the signal comes
 			log := filepath.Join(t.TempDir(), "out")
 			out, err := os.Create(log)
 			if err != nil {
