@@ -117,7 +117,7 @@ func streamDir(dir, stream string) string {
 // WaitReady waits until JetStream answers at the server: it is in a cluster that has a leader.
 func (p *Proc) WaitReady() {
 	p.t.Helper()
-	nc, err := nats.Connect(p.URL())
+	nc, err := nats.Connect(p.URL(), nats.Timeout(helloBound))
 	if err != nil {
 		p.t.Fatalf("connect to %s: %v", p.URL(), err)
 	}

@@ -100,6 +100,9 @@ func (s settings) options() (*server.Options, error) {
 	o.Host, o.Port = "127.0.0.1", s.Port
 	o.JetStream, o.StoreDir = s.JetStream, s.Dir
 	o.NoLog, o.NoSigs = true, true
+	if o.AuthTimeout == 0 {
+		o.AuthTimeout = helloBound.Seconds()
+	}
 	if s.MaxPayload != 0 {
 		o.MaxPayload = s.MaxPayload
 	}
@@ -119,6 +122,9 @@ func (s settings) options() (*server.Options, error) {
 	}
 	return o, nil
 }
+
+// helloBound is how long client and server wait for each other's first words: a loaded machine is slow.
+const helloBound = 30 * time.Second
 
 // nowhere is an address at which nobody listens.
 const nowhere = "127.0.0.1:1"
@@ -197,7 +203,7 @@ func (s *Server) JetStream() jetstream.JetStream {
 
 func connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(url, nats.Timeout(helloBound), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Fatalf("connect to %s: %v", url, err)
 	}
