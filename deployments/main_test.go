@@ -8,17 +8,21 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 )
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	goleak.VerifyTestMain(m, append(natstest.LeakOptions(), goleak.Cleanup(func(code int) {
-		removeBinaries()
-		os.Exit(code)
-	}))...)
+	leaks.VerifyTestMain(cleaning{m}, natstest.LeakOptions()...)
+}
+
+// cleaning runs the tests and then removes what they built.
+type cleaning struct{ m *testing.M }
+
+func (c cleaning) Run() int {
+	defer removeBinaries()
+	return c.m.Run()
 }
 
 // within is a context for what takes moments, with room for a loaded machine.

@@ -21,8 +21,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/subjects"
@@ -41,7 +41,7 @@ type leakless struct{ m *testing.M }
 
 func (l leakless) Run() int {
 	code := l.m.Run()
-	if err := goleak.Find(natstest.LeakOptions()...); code == 0 && err != nil {
+	if err := leaks.Find(natstest.LeakOptions()...); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -15,8 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	goleak.VerifyTestMain(m, natstest.LeakOptions()...)
+	leaks.VerifyTestMain(m, natstest.LeakOptions()...)
 }
 
 // log is written by a process and read by the test.

@@ -13,14 +13,14 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 )
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	goleak.VerifyTestMain(m, natstest.LeakOptions()...)
+	leaks.VerifyTestMain(m, natstest.LeakOptions()...)
 }
 
 var errRefused = errors.New("refused")

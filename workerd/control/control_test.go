@@ -16,13 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/workerd/probes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 // source answers as a workerd does, with what the test says.
 type source struct {

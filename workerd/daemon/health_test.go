@@ -8,15 +8,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/lifecycle/drain"
 	"github.com/seriatim/seriatim/lifecycle/frames"
 	"github.com/seriatim/seriatim/workerd/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 // A bubble's clock stands still while anything runs, so silence is exact.
 func TestWhatIsNotLive(t *testing.T) {

@@ -14,15 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/internal/problem"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/workerd/probes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 type source struct {
 	notLive, notReady []string
