@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/lifecycle/frames"
 )
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		act(role)
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	leaks.VerifyTestMain(m)
 }
 
 // plenty bounds every wait for something that must happen.

@@ -5,15 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/subjects"
 )
 
 func TestMain(m *testing.M) {
 	natstest.Main()
-	goleak.VerifyTestMain(m, natstest.LeakOptions()...)
+	leaks.VerifyTestMain(m, natstest.LeakOptions()...)
 }
 
 const ci = subjects.Queue("ci")

@@ -9,8 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/natstest"
 	"github.com/seriatim/seriatim/streams"
 	"github.com/seriatim/seriatim/streams/engine"
@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, natstest.LeakOptions()...)
+	leaks.VerifyTestMain(m, natstest.LeakOptions()...)
 }
 
 func connect(t *testing.T, url string) *nats.Conn {
@@ -117,6 +117,7 @@ func TestLeaseOver(t *testing.T) {
 	hang := make(chan struct{})
 	r := &runner{
 		handlers: map[string]Handler{AnyKind: func(context.Context, *Job) error { <-hang; return nil }},
+		grace:    time.Millisecond,
 		exit:     func(code int) { exited <- code },
 	}
 	done := make(chan lane.Outcome)
@@ -132,6 +133,7 @@ func TestLeaseOver(t *testing.T) {
 	close(hang)
 	<-done
 
+	r.grace = time.Hour // whatever the machine does; what goes on waiting is a leak of this test
 	r.handlers[AnyKind] = func(ctx context.Context, _ *Job) error { <-ctx.Done(); return ctx.Err() }
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

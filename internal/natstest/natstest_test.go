@@ -14,12 +14,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
+
+	"github.com/seriatim/seriatim/internal/leaks"
 )
 
 func TestMain(m *testing.M) {
 	Main()
-	goleak.VerifyTestMain(m, LeakOptions()...)
+	leaks.VerifyTestMain(m, LeakOptions()...)
 }
 
 // one is what both kinds of servers can do.

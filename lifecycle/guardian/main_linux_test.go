@@ -15,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/seriatim/seriatim/internal/clock"
+	"github.com/seriatim/seriatim/internal/leaks"
 	"github.com/seriatim/seriatim/internal/proctest"
 	"github.com/seriatim/seriatim/lifecycle"
 	"github.com/seriatim/seriatim/lifecycle/guardian"
@@ -48,7 +47,7 @@ func TestMain(m *testing.M) {
 	}
 	switch act := os.Getenv(actAs); act {
 	case "":
-		goleak.VerifyTestMain(m)
+		leaks.VerifyTestMain(m)
 	case "guardian":
 		os.Exit(guardian.Run(guardian.Options{Args: os.Args[1:], UsageStatus: usage, OnEvent: func(e guardian.Event) {
 			fmt.Println("guardian", e.Kind, e.PID, e.N, e.Err, e.Late)
