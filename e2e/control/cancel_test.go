@@ -33,7 +33,7 @@ func TestCancelOfARunningJob(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t, "--lease", "6s")
+			d := newDesk(t)
 			h := d.Host("w1", pool(d.Rig)).Start()
 			d.Import(rig.Job{Entity: "build.1", Until: d.Path("never"), Dead: true}, rig.Job{Entity: "build.1"}, rig.Job{Entity: "build.2", Until: d.Path("go")})
 			run := d.awaitRun("build.1")
@@ -63,7 +63,7 @@ func TestCancelOfARunningJob(t *testing.T) {
 
 // A child of a pool that does not hear the cancel is killed with what it runs, and its other jobs run again.
 func TestCancelOfAJobInADeafChild(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("never"), Dead: true}, rig.Job{Entity: "build.2", Until: d.Path("go")})
 	run := d.awaitRun("build.1")
@@ -87,7 +87,7 @@ func TestCancelOfAJobInADeafChild(t *testing.T) {
 
 // A job that waits behind one that runs is not started any more; alone it is removed at once.
 func TestCancelOfAWaitingJob(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")}, rig.Job{Entity: "build.1", Dead: true}, rig.Job{Entity: "build.1"})
 	d.awaitRun("build.1")
@@ -111,7 +111,7 @@ func TestCancelOfAWaitingJob(t *testing.T) {
 
 // A job that waits for its retry is cancelled, and the next one runs at once.
 func TestCancelOfAJobThatWaitsForItsRetry(t *testing.T) {
-	d := newDesk(t, "--lease", "6s", "--backoff", "1h")
+	d := newDesk(t, "--backoff", "1h")
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Coordinator("job", "publish", rig.Queue, "build.1", "--data", "nonsense")
 	d.Import(rig.Job{Entity: "build.1"})

@@ -12,7 +12,7 @@ import (
 
 // A paused lane ends after the job that runs, whichever worker is there; others go on; resumed, it goes on in order.
 func TestPauseOfALane(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	first, second := d.Host("w1", d.SleepPool(1, 2)), d.Host("w2", d.SleepExec(2))
 	for _, h := range d.Hosts() {
 		h.Debug = true
@@ -47,7 +47,7 @@ func TestPauseOfALane(t *testing.T) {
 
 // A paused queue starts nothing on any worker, also on one that is started now, and loses nothing.
 func TestPauseOfAQueue(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	first, second := d.Host("w1", d.SleepPool(2, 2)).Start(), d.Host("w2", d.SleepPool(1, 2)).Start()
 	jobs := make([]rig.Job, 600)
 	for i := range jobs {
@@ -83,7 +83,7 @@ func TestPauseOfAQueue(t *testing.T) {
 
 // A pause that is bounded ends by itself, no sooner, and the lane goes on without anybody's doing.
 func TestABoundedPauseEnds(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	h := d.Host("w1", d.SleepPool(1, 2))
 	h.Debug = true
 	h.Start()
@@ -108,7 +108,7 @@ func TestABoundedPauseEnds(t *testing.T) {
 
 // A dead job halts its lane until it is released: tried again with new counts, or buried.
 func TestHaltedLane(t *testing.T) {
-	d := newDesk(t, "--lease", "6s", "--on-dead", "halt", "--max-attempts", "2", "--backoff", "100ms")
+	d := newDesk(t, "--on-dead", "halt", "--max-attempts", "2", "--backoff", "100ms")
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Coordinator("job", "publish", rig.Queue, "build.1", "--kind", "archive", "--data", "nonsense")
 	d.Import(rig.Job{Entity: "build.1"})

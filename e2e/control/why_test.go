@@ -63,7 +63,7 @@ func TestWhy(t *testing.T) {
 
 // A turn that is gone is missed, and the audit is said to see to it.
 func TestWhyOfALaneWithoutATurn(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	d.Host("w1", d.SleepPool(1, 1)).Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")})
 	d.awaitRun("build.1")

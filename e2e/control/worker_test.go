@@ -12,7 +12,7 @@ import (
 
 // Workers are told from afar what signals tell them on their host.
 func TestWorkersAreToldFromAfar(t *testing.T) {
-	d := newDesk(t, "--lease", "6s")
+	d := newDesk(t)
 	one := d.Host("w1", d.SleepPool(1, 2))
 	one.Timeout = rig.Bound // its stop waits for the job
 	one.Start()

@@ -81,7 +81,8 @@ func TestWorkersShareALimit(t *testing.T) {
 
 // A worker that dies gives its share back as soon as it is known to be dead, and no sooner.
 func TestDeadHolderFreesItsShare(t *testing.T) {
-	s := newSystem(t, "--limit", "queue=4", "--lease", "5s")
+	const lease = "10s" // of a shorter one, a host that stands still for two seconds would take one from who lives
+	s := newSystem(t, "--limit", "queue=4", "--lease", lease)
 	a := s.Host("a", s.SleepExec(10)).Start()
 	end := s.Path("end")
 	s.publish(rig.Queue, lanes(30, "e", job{Until: end})...)
@@ -91,7 +92,7 @@ func TestDeadHolderFreesItsShare(t *testing.T) {
 	a.Kill()
 	from := time.Now()
 	s.Await("the other worker has the share", rig.Bound, func(t *fleet.Tail) bool { return len(t.OpenOf("b")) == 4 })
-	t.Logf("a holder of all 4 permits died; %s later the other worker ran 4 jobs (the lease is 5s)", time.Since(from).Round(time.Millisecond))
+	t.Logf("a holder of all 4 permits died; %s later the other worker ran 4 jobs (the lease is %s)", time.Since(from).Round(time.Millisecond), lease)
 	s.stays(4, time.Second)
 	s.Touch("end")
 	s.AwaitFinished(30, rig.Bound)
@@ -124,7 +125,7 @@ func TestStoppedHolderFreesItsShare(t *testing.T) {
 // Limits are changed while jobs run: raised, lowered, lifted and brought back.
 func TestLimitsChangeLive(t *testing.T) {
 	const said = "limits changed"
-	s := newSystem(t, "--limit", "queue=2", "--lease", "5s")
+	s := newSystem(t, "--limit", "queue=2")
 	for _, name := range []string{"a", "b"} {
 		s.Host(name, s.SleepExec(6)).Start()
 	}

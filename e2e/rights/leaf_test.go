@@ -16,13 +16,13 @@ import (
 
 // The same in another JetStream domain than that of the server that all are connected to.
 func TestEveryRoleCanWorkByALeafNode(t *testing.T) {
-	everyRoleCanWork(t, rig.NewLeaf(t, "--max-attempts", "1", "--lease", "6s"))
+	everyRoleCanWork(t, rig.NewLeaf(t, "--max-attempts", "1", "--lease", soonLost))
 }
 
 // What writes keys, reads ahead or takes snapshots works by a leaf node too: limits, pauses, holds, schedules, delays,
 // results, cancels, backups. The leaf node's own JetStream stays empty.
 func TestALeafNode(t *testing.T) {
-	r := rig.NewLeaf(t, "--lease", "6s", "--limit", "queue=2", "--history", "all")
+	r := rig.NewLeaf(t, "--limit", "queue=2", "--history", "all")
 	echo := fleet.Pool{
 		Name: "echo", Kinds: []string{"echo"}, Mode: "exec", Command: []string{"sh", "-c", `echo "$JOB_ENTITY" >> "$NOTES"; cat`}, Concurrency: 1,
 		Env: map[string]string{"NOTES": r.Path("notes")},
