@@ -27,6 +27,13 @@ func add(t *testing.T, js jetstream.JetStream, n New) Schedule {
 	return s
 }
 
+// addIn makes a schedule of a single time, that is not over before it is made.
+func addIn(t *testing.T, js jetstream.JetStream, n New, in time.Duration) Schedule {
+	t.Helper()
+	n.Spec.At, n.In = time.Now(), in
+	return add(t, js, n)
+}
+
 // past sets the clock of a schedule back, as if nobody had fired it for so long.
 func past(t *testing.T, js jetstream.JetStream, name string, ago time.Duration) {
 	t.Helper()
@@ -223,8 +230,7 @@ func TestASingleTime(t *testing.T) {
 	makeQueue(t, js)
 	keep(t, s.URL(), "a")
 	keep(t, s.URL(), "b")
-	when := time.Now().Add(1500 * time.Millisecond)
-	add(t, js, New{Name: "once", Spec: Spec{At: when}})
+	when := addIn(t, js, New{Name: "once"}, 1500*time.Millisecond).Spec.At
 	until(t, "it is gone", func() bool {
 		_, err := Get(within(t), js, ci, "once")
 		if err != nil && !errors.Is(err, streams.ErrNotFound) {
@@ -279,9 +285,8 @@ func TestServerIsKilled(t *testing.T) {
 		}
 		due[d.ID] = &want{at: d.DueAt}
 		if i%4 == 0 {
-			at := d.DueAt.Add(500 * time.Millisecond)
-			n := add(t, js, New{Name: fmt.Sprint("n", i), Entity: entity(t, i), Spec: Spec{At: at}})
-			due[n.jobID(at)] = &want{at: at}
+			n := addIn(t, js, New{Name: fmt.Sprint("n", i), Entity: entity(t, i)}, 800*time.Millisecond+time.Duration(i)*100*time.Millisecond)
+			due[n.jobID(n.Spec.At)] = &want{at: n.Spec.At}
 		}
 	}
 	for i := range 3 {
