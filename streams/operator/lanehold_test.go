@@ -3,9 +3,13 @@ package operator_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/seriatim/seriatim/internal/clock"
 	"github.com/seriatim/seriatim/streams"
@@ -63,15 +67,56 @@ func TestHoldsAnEmptyLane(t *testing.T) {
 	f.stop(w)
 }
 
+// pauses are the lines in which a worker tells what it has heard of pauses.
+type pauses chan string
+
+func (p pauses) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), "pauses are known") {
+		p <- string(line)
+	}
+	return len(line), nil
+}
+
+// heard waits until the worker knows of as many paused lanes: it hears of a pause a moment later, and starts one more job
+// until then. It tells when it hears that the queue is paused, and of pauses it hears in order.
+func (f fixture) heard(told pauses, lanes int) {
+	f.t.Helper()
+	if _, _, err := streams.PauseQueue(f.t.Context(), f.js, ci, streams.PauseOptions{}); err != nil {
+		f.t.Fatal(err)
+	}
+	f.told(told, true, lanes)
+	if _, err := streams.ResumeQueue(f.t.Context(), f.js, ci); err != nil {
+		f.t.Fatal(err)
+	}
+	f.told(told, false, lanes)
+}
+
+func (f fixture) told(told pauses, queue bool, lanes int) {
+	f.t.Helper()
+	want := fmt.Sprintf(`"paused":%v,"paused_lanes":%d,`, queue, lanes)
+	for bound := time.After(time.Minute); ; {
+		select {
+		case line := <-told:
+			if strings.Contains(line, want) {
+				return
+			}
+		case <-bound:
+			f.t.Fatalf("the worker does not hear of the pause: %s", want)
+		}
+	}
+}
+
 // The job that runs is waited for; the one behind it is not started before the release. No pause is left.
 func TestHoldWaitsForTheRunningJob(t *testing.T) {
 	f := newFixture(t)
 	started, finish := make(chan uint64, 8), make(chan struct{})
-	w := f.work(f.nc.ConnectedUrl(), func(_ context.Context, j *worker.Job) error {
+	told := make(pauses, 100)
+	log := zerolog.New(told)
+	w := f.workTelling(f.nc.ConnectedUrl(), func(_ context.Context, j *worker.Job) error {
 		started <- j.Seq
 		<-finish
 		return nil
-	})
+	}, &log)
 	f.publish("build.1", 3)
 	<-started
 	short, cancel := context.WithCancel(t.Context())
@@ -102,6 +147,7 @@ func TestHoldWaitsForTheRunningJob(t *testing.T) {
 	for !f.isPaused("build.1") {
 		time.Sleep(5 * time.Millisecond)
 	}
+	f.heard(told, 1)
 	finish <- struct{}{}
 	h := <-got
 	if h == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"github.com/seriatim/seriatim/internal/natstest"
@@ -84,13 +85,18 @@ func (f fixture) messages(stream string) uint64 {
 // work starts a worker whose handler is h.
 func (f fixture) work(url string, h worker.Handler) *worker.Worker {
 	f.t.Helper()
+	return f.workTelling(url, h, nil)
+}
+
+func (f fixture) workTelling(url string, h worker.Handler, log *zerolog.Logger) *worker.Worker {
+	f.t.Helper()
 	nc, err := streams.Connect(f.t.Context(), streams.Options{URL: url})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(nc.Close)
 	w, err := worker.Start(f.t.Context(), worker.Options{
-		Conn: nc, Queues: []string{string(ci)}, Slots: 4, Handlers: map[string]worker.Handler{worker.AnyKind: h},
+		Conn: nc, Queues: []string{string(ci)}, Slots: 4, Handlers: map[string]worker.Handler{worker.AnyKind: h}, Log: log,
 	})
 	if err != nil {
 		f.t.Fatal(err)
