@@ -129,7 +129,7 @@ func Start(ctx context.Context, o Options) (*Worker, error) {
 	host, _ := os.Hostname() // an unknown name is shown as none
 	e, err := engine.Start(ctx, engine.Options{
 		Conn: o.Conn, Queues: queues, Worker: o.ID, Slots: max(o.Slots, 1), Log: log,
-		Runner: &runner{handlers: maps.Clone(o.Handlers), allowOverlap: o.AllowOverlap, exit: os.Exit},
+		Runner: &runner{handlers: maps.Clone(o.Handlers), allowOverlap: o.AllowOverlap, grace: leaveGrace, exit: os.Exit},
 		Describe: func(r *streams.SessionRecord) {
 			r.Host, r.PID = host, os.Getpid()
 			r.Pools = []streams.PoolRecord{{Name: "handlers", Mode: "in-process", Kinds: kinds, Slots: max(o.Slots, 1)}}
@@ -170,6 +170,7 @@ func (w *Worker) Quiet(on bool) { w.engine.Quiet(on) }
 type runner struct {
 	handlers     map[string]Handler
 	allowOverlap bool
+	grace        time.Duration
 	exit         func(int)
 }
 
@@ -220,7 +221,7 @@ func (r *runner) guard(j *engine.Job, done <-chan struct{}) {
 	}
 	select {
 	case <-done:
-	case <-time.After(leaveGrace):
+	case <-time.After(r.grace):
 		fmt.Fprintf(os.Stderr, "worker: the lease is over and job %s of %s still runs; exiting, because another host may run the next one\n",
 			j.Header.ID, j.Entity)
 		r.exit(ExitLeaseOver)
