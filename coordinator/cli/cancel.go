@@ -245,6 +245,8 @@ func (l *laneJobs) askHolder(ctx context.Context, s *session, q subjects.Queue, 
 	for _, c := range l.jobs {
 		switch {
 		case c.Gone:
+		case err != nil && ctx.Err() != nil: // the time is over, which is no news of the job
+			c.Why = info.Why
 		case err != nil:
 			c.Why = err.Error()
 		case reply.Jobs[c.Seq] == streams.JobRunning:
