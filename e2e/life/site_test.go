@@ -103,6 +103,7 @@ func (s *site) publish(entity, what string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.eventually("the test is connected, also after a restart", s.conn.IsConnected)
 	if _, _, err := streams.Publish(s.t.Context(), s.conn, ci, e, streams.PublishOptions{Data: []byte(what)}); err != nil {
 		s.t.Fatal(err)
 	}
