@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -169,7 +170,7 @@ func Kill(s Stat) error {
 // The error says that it may not be read; empty says that the process has no environment at all, which is also what it
 // looks like for a moment while it executes a new program.
 func Env(pid int, name string) (value string, empty bool, err error) {
-	text, err := os.ReadFile(path(pid, "environ"))
+	text, err := atOnce(func() (io.ReadCloser, error) { return os.Open(path(pid, "environ")) })
 	if err != nil {
 		return "", false, err
 	}
@@ -182,6 +183,26 @@ func Env(pid int, name string) (value string, empty bool, err error) {
 		}
 	}
 	return "", false, nil
+}
+
+// atOnce reads a file with one call. What several calls read of a process that begins another program between them is the
+// beginning of its old environment, and then nothing: as if that had ended there.
+func atOnce(open func() (io.ReadCloser, error)) ([]byte, error) {
+	for size := 16 << 10; ; size *= 4 {
+		f, err := open()
+		if err != nil {
+			return nil, err
+		}
+		text := make([]byte, size)
+		n, err := f.Read(text)
+		_ = f.Close() // nothing was written
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if n < size {
+			return text[:n], nil
+		}
+	}
 }
 
 // Bare reports whether a process runs a program that was started without any environment. It is false as well for one that

@@ -103,22 +103,27 @@ func TestNobodyIsBareWhileItBegins(t *testing.T) {
 	const programs = 300
 	cmd := exec.Command("sh", "-c", `[ "$1" -le 0 ] || exec sh -c "$2" sh $(($1 - 1)) "$2"`, "sh", strconv.Itoa(programs),
 		`[ "$1" -le 0 ] || exec sh -c "$2" sh $(($1 - 1)) "$2"`)
-	cmd.Env = []string{"A=" + string(bytes.Repeat([]byte("a"), 100_000))} // so that it takes a while to be noted
+	// So much that it takes a while to be noted, and to be read; in an order that is the shell's.
+	long := "=" + string(bytes.Repeat([]byte("a"), 50_000))
+	cmd.Env = []string{"A" + long, "Z" + long, "COLOUR=red"}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	looks, bare := 0, 0
+	looks, bare, cut := 0, 0, 0
 	for {
 		looks++
 		if proc.Bare(cmd.Process.Pid) {
 			bare++
 		}
+		if colour, empty, err := proc.Env(cmd.Process.Pid, "COLOUR"); err == nil && !empty && colour != "red" {
+			cut++
+		}
 		if s, err := proc.Read(cmd.Process.Pid); err != nil || s.Dead() {
 			break
 		}
 	}
-	if err := cmd.Wait(); err != nil || bare > 0 {
-		t.Errorf("%d of %d looks at %d programs saw none of their environment; %v", bare, looks, programs, err)
+	if err := cmd.Wait(); err != nil || bare > 0 || cut > 0 {
+		t.Errorf("%d of %d looks at %d programs saw none of their environment, %d a part; %v", bare, looks, programs, cut, err)
 	}
 	t.Logf("%d looks at %d programs", looks, programs)
 }
