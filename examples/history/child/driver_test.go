@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seriatim/seriatim/e2e/record"
 	"github.com/seriatim/seriatim/examples/history"
@@ -166,9 +167,12 @@ func (c *parent) wait() int {
 // started waits until the record has n starts.
 func (p *place) started(n int) {
 	p.t.Helper()
-	for {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(p.record()); err == nil && strings.Count(p.events(), "start") >= n {
 			return
+		}
+		if time.Now().After(until) {
+			p.t.Fatalf("%d jobs never started", n)
 		}
 	}
 }
