@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -98,9 +99,9 @@ func TestWaitHeedsItsContext(t *testing.T) {
 func TestKillTree(t *testing.T) {
 	p := shell(t, `trap '' TERM; (trap '' TERM HUP; sleep 600 & sleep 600 & wait) & echo on; sleep 600`)
 	said(t, p, "on")
-	for end := time.Now().Add(bound); ; time.Sleep(time.Millisecond) { // one that becomes another program shows no mark
+	for end := time.Now().Add(bound); runtime.GOOS == "linux"; time.Sleep(time.Millisecond) {
 		left := Leftovers(filepath.Dir(p.Log))
-		if len(left) >= 4 {
+		if len(left) >= 4 { // one that becomes another program shows no mark
 			break
 		}
 		if time.Now().After(end) {
@@ -134,23 +135,6 @@ func TestKillTreeOfWhatHasEnded(t *testing.T) {
 	}
 	if err := p.Wait(t.Context()); err != nil {
 		t.Error(err)
-	}
-}
-
-// What starts one child after the other dies as a whole, too.
-func TestKillTreeThatGrows(t *testing.T) {
-	for range 10 {
-		p := shell(t, `echo on; n=0; while [ $n -lt 100 ]; do sleep 600 & n=$((n+1)); done; wait`)
-		said(t, p, "on")
-		if err := p.KillTree(); err != nil {
-			t.Fatal(err)
-		}
-		if left := Leftovers(filepath.Dir(p.Log)); len(left) > 0 {
-			for _, pid := range left {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it carries our mark
-			}
-			t.Fatalf("%v are left", left)
-		}
 	}
 }
 
