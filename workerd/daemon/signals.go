@@ -172,11 +172,11 @@ func (d *daemon) do(a drain.Action, e drain.Event) {
 	}
 }
 
-// announce tells everybody that it is up.
+// announce tells everybody that it is up, and only then takes jobs.
 func (d *daemon) announce(quiet bool) {
-	d.engine.Quiet(quiet)
 	d.health.started.Store(true)
 	d.log.Info().Str("session", d.engine.Status().Session).Int("slots", d.pools.Slots()).Msg(d.mode.State())
+	d.engine.Quiet(quiet)
 	d.notify(d.manager.Ready(d.serving()))
 	if d.again {
 		d.again = false
