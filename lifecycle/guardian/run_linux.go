@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -207,6 +208,16 @@ func (g *guardian) note(s os.Signal) {
 	}
 }
 
+// inLine adds a signal to those that wait for the engine. Of signals that are sent to it at once any may be handled first,
+// and of TSTP and CONT the later one counts: so only that one is sent.
+func inLine(waiting []os.Signal, s os.Signal) []os.Signal {
+	quiets := func(s os.Signal) bool { return s == syscall.SIGTSTP || s == syscall.SIGCONT }
+	if quiets(s) {
+		waiting = slices.DeleteFunc(waiting, quiets)
+	}
+	return append(waiting, s)
+}
+
 // life is an engine's: it returns when the engine is dead and reaped.
 func (g *guardian) life() (ending, error) {
 	// A signal that came between two lives counts.
@@ -237,7 +248,7 @@ func (g *guardian) life() (ending, error) {
 		select {
 		case s := <-g.signals:
 			g.note(s)
-			if waiting = append(waiting, s); len(waiting) == 1 {
+			if waiting = inLine(waiting, s); len(waiting) == 1 {
 				since = clock.Boot()
 			}
 		case <-g.died:

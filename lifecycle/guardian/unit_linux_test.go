@@ -3,11 +3,34 @@ package guardian
 import (
 	"os"
 	"os/exec"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 )
+
+// What waits for the engine is sent at once, and may be heard in any order: whether it is to be quiet must not hang on that.
+func TestSignalsThatWait(t *testing.T) {
+	const stop, cont, hup, term = syscall.SIGTSTP, syscall.SIGCONT, syscall.SIGHUP, syscall.SIGTERM
+	for _, c := range []struct{ came, sent []os.Signal }{
+		{[]os.Signal{stop}, []os.Signal{stop}},
+		{[]os.Signal{stop, cont}, []os.Signal{cont}},
+		{[]os.Signal{stop, hup, cont, term}, []os.Signal{hup, cont, term}},
+		{[]os.Signal{cont, stop}, []os.Signal{stop}},
+		{[]os.Signal{stop, cont, stop, cont, stop}, []os.Signal{stop}},
+		{[]os.Signal{term, term}, []os.Signal{term, term}},
+	} {
+		var sent []os.Signal
+		for _, s := range c.came {
+			sent = inLine(sent, s)
+		}
+		if !slices.Equal(sent, c.sent) {
+			t.Errorf("of %v it is sent %v, not %v", c.came, sent, c.sent)
+		}
+	}
+}
 
 func TestInstances(t *testing.T) {
 	own, err := ownInstance()
