@@ -21,9 +21,9 @@ import (
 // a queue that is removed and made anew, round after round, must be looked at before anybody may use it.
 func TestAQueueMadeAnewIsEmpty(t *testing.T) {
 	js := natstest.Start(t).JetStream()
-	ctx := within(t)
 	back := 0
 	for range 40 {
+		ctx := within(t)
 		makeQueue(t, js, ci, func(p *streams.Policy) { p.Storage = streams.StorageFile })
 		for _, name := range []string{"JOBS_ci", "TURNS_ci", "CLAIMS_ci", "DEAD_ci", "SCHEDULE_ci", "KV_LANES_ci"} {
 			if state := stream(t, js, name).State; state.Msgs > 0 || name != "CLAIMS_ci" && state.LastSeq > 0 {
@@ -140,9 +140,9 @@ func TestAClosedStreamIsNoQueueYet(t *testing.T) {
 func TestManyMakersMakeOneQueue(t *testing.T) {
 	s := natstest.Start(t)
 	js := s.JetStream()
-	ctx := within(t)
 	p := streams.DefaultPolicy()
 	for round := range 8 {
+		ctx := within(t)
 		var done sync.WaitGroup
 		for range 4 {
 			own := s.JetStream()
