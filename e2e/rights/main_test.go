@@ -48,7 +48,7 @@ func within(t *testing.T) context.Context {
 // userConn connects as a user of the configuration.
 func userConn(t *testing.T, s *natstest.Server, user string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect("nats://"+s.Addr(), nats.UserInfo(user, password), nats.ReconnectBufSize(-1),
+	nc, err := nats.Connect("nats://"+s.Addr(), nats.UserInfo(user, password), nats.ReconnectBufSize(-1), nats.Timeout(rig.Bound),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(user, err)

@@ -20,7 +20,7 @@ import (
 
 // tlsBlock demands a certificate of the other side.
 func tlsBlock(cert, key, ca string) string {
-	return fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, key, ca)
+	return fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true, timeout: 60 }\n", cert, key, ca)
 }
 
 // Every connection is encrypted, and both sides show a certificate.
@@ -153,14 +153,14 @@ func TestTLSBetweenServers(t *testing.T) {
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		all = append(all, s)
 	}
-	eventually(t, "a leader", func() bool {
-		leaders := 0
+	eventually(t, "a leader that knows what its peers have room for", func() bool {
+		leaders, peers := 0, 0
 		for _, s := range all {
 			if s.JetStreamIsLeader() {
-				leaders++
+				leaders, peers = leaders+1, len(s.JetStreamClusterPeers())
 			}
 		}
-		return leaders == 1 && all[0].JetStreamIsCurrent() && all[1].JetStreamIsCurrent() && all[2].JetStreamIsCurrent()
+		return leaders == 1 && peers == len(all) && all[0].JetStreamIsCurrent() && all[1].JetStreamIsCurrent() && all[2].JetStreamIsCurrent()
 	})
 	mine, mineKey := ca.issue("client", time.Hour)
 	t.Setenv("NATS_CA", ca.file())
@@ -169,10 +169,15 @@ func TestTLSBetweenServers(t *testing.T) {
 	admin := fleet.Coordinator{
 		Binary: rig.Binary(t, fleet.Build{Name: "coordinator"}), URL: "tls://" + all[0].Addr().String(), Mark: dir,
 	}
-	for _, args := range [][]string{{"queue", "add", "q", "--replicas", "3"}, {"job", "publish", "q", "build.1"}} {
-		if _, err := admin.Run(within(t), args...); err != nil {
-			t.Fatal(err)
-		}
+	for _, args := range [][]string{{"queue", "add", "q", "--replicas", "3"}, {"job", "publish", "q", "build.1", "--id", "one"}} {
+		// Servers that were just started may elect once more, and what is asked meanwhile is never answered.
+		eventually(t, strings.Join(args, " "), func() bool {
+			_, err := admin.Run(within(t), args...)
+			if err != nil {
+				t.Log(err)
+			}
+			return err == nil
+		})
 	}
 	if info, err := admin.QueueInfo(within(t), "q"); err != nil || info.Jobs != 1 || info.Replicas != 3 {
 		t.Errorf("%+v, %v", info, err)
