@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seriatim/seriatim/e2e/rig"
 )
 
 // settings reads from the environment which seeds are played and how: SERIATIM_CHAOS_SEEDS (such as 1-10 or 3,7),
@@ -32,7 +34,7 @@ func settings(t *testing.T) (all []setting) {
 	}
 	set := setting{
 		Shape: Shape{Servers: int(number(from("SERIATIM_CHAOS_SERVERS", "3"))), Workers: 3},
-		lease: 6 * time.Second,
+		lease: rig.Size(10*time.Second, 6*time.Second), // the short seed is for any host
 		load:  load{publishers: 4, rate: 25, hot: 3, wide: 60, slow: 1},
 	}
 	set.Length = time.Duration(number(from("SERIATIM_CHAOS_MINUTES", "0.25")) * float64(time.Minute))

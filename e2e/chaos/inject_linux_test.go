@@ -63,6 +63,24 @@ func (w *world) supervise() {
 	}
 }
 
+// up waits until all workers take jobs: one that was just started would die of being told to end.
+func (w *world) up() {
+	for end := time.Now().Add(rig.Bound); ; time.Sleep(20 * time.Millisecond) {
+		w.supervise()
+		starts := slices.ContainsFunc(w.hosts, func(h *host) bool {
+			said, err := fleet.Said(h.Proc.Log, func(l fleet.LogLine) bool { return l.Message == "running" })
+			return err != nil || !said
+		})
+		if !starts {
+			return
+		}
+		if time.Now().After(end) {
+			w.note("not all workers take jobs again")
+			return
+		}
+	}
+}
+
 // over notes a fault that is over now.
 func (w *world) over(d Done, who string) {
 	d.Over, d.Who = record.Now(), who
@@ -149,9 +167,8 @@ func (w *world) beginServer(d Done) {
 		w.Late(i, d.Late)
 		w.later(d, who, func() { w.Late(i, 0) })
 	case StepDown:
-		if err := w.StepDown(ctx, w.every, rig.Rafts()[d.Office-1], -1); err == nil {
-			w.over(d, who)
-		}
+		_ = w.StepDown(ctx, w.every, rig.Rafts()[d.Office-1], -1) // without an answer it may have been heard all the same
+		w.over(d, who)
 	}
 }
 
@@ -194,6 +211,10 @@ func (w *world) beginWorker(d Done, h *host) {
 		late(d.Late)
 		w.later(d, h.Name, func() { late(0) })
 	case HostKill, GuardKill:
+		if h.leaving != nil { // told to end before, and still at it
+			w.over(*h.leaving, h.Name)
+			h.leaving = nil
+		}
 		h.Dying()
 		h.away = true
 		if d.Kind == GuardKill {
@@ -236,7 +257,7 @@ func (w *world) beginWorker(d Done, h *host) {
 
 // dead waits until processes are dead, which proves that their runs were over.
 func (w *world) dead(d Done, ps []proc.Stat) {
-	for end := time.Now().Add(3 * time.Second); len(ps) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(rig.Bound); len(ps) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		ps = slices.DeleteFunc(ps, func(p proc.Stat) bool {
 			now := record.Now()
 			if s, err := proc.Read(p.PID); err == nil && s.Start == p.Start && !s.Dead() {

@@ -113,6 +113,7 @@ func (w *world) run() Result {
 	}
 	w.drain(len(all))
 	res.End = record.Now()
+	w.up()
 	for _, h := range w.hosts {
 		h.Stop()
 	}
