@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -192,6 +193,12 @@ func TestRunitRestart(t *testing.T) {
 	}
 	publish(t, r.nats, "build.1", "")
 	life := r.running(1)
+	// sv counts seconds: a service that began in the one in which it is restarted passes for the new one, until runsv has
+	// heard of it.
+	eventually(t, "the next second", func() bool {
+		began, err := os.Stat(filepath.Join(r.dir, "supervise", "pid"))
+		return err == nil && time.Now().Unix() > began.ModTime().Unix()
+	})
 	if out, err := r.sv("restart"); err != nil {
 		t.Fatalf("restart: %v\n%s", err, out)
 	}
