@@ -116,6 +116,8 @@ const (
 	waitPollMost = 5 * time.Second
 	// goneGrace is how long a job may be in no store: between two of them, or done with its reply on the way.
 	goneGrace = 5 * time.Second
+	// replyGrace is how long a reply may be on its way when the stores tell how the job ended: it is sent after its record.
+	replyGrace = 2 * time.Second
 )
 
 // run returns the last reply, or one made from what the stores tell.
@@ -144,13 +146,13 @@ func (w *outcome) run(ctx context.Context, bound time.Duration) (streams.Reply, 
 			switch {
 			case err != nil: // the server is away: it is asked again
 			case r.Final():
-				return w.last(r), nil
+				return w.last(ctx, r), nil
 			case there:
 				gone = time.Time{}
 			case gone.IsZero():
 				gone = time.Now()
 			case time.Since(gone) >= goneGrace:
-				return w.last(streams.Reply{}), nil
+				return w.last(ctx, streams.Reply{}), nil
 			}
 			poll = min(2*poll, waitPollMost)
 			timer.Reset(poll)
@@ -169,15 +171,19 @@ func (w *outcome) given(ctx context.Context, bound time.Duration) error {
 	return &said{fmt.Errorf("stopped waiting for job %s of %s", w.id, w.e), hint}
 }
 
-// last prefers a reply that came while the stores were read: it has the result.
-func (w *outcome) last(r streams.Reply) streams.Reply {
+// last prefers a reply to what the stores tell: it has the result.
+func (w *outcome) last(ctx context.Context, r streams.Reply) streams.Reply {
+	bound := time.NewTimer(replyGrace)
+	defer bound.Stop()
 	for {
 		select {
 		case m := <-w.replies:
 			if reply, err := streams.ReadReply(m.Data); err == nil && reply.Final() {
 				return reply
 			}
-		default:
+		case <-bound.C:
+			return r
+		case <-ctx.Done():
 			return r
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -102,6 +103,26 @@ func TestWaitWithoutAReply(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d with %q: %s", r.name, r.code, want.code, want.says, r.text)
 		}
 	}
+}
+
+// A reply is sent after the record of its job: who reads the record in between is given the reply none the less, which alone
+// has the result.
+func TestWhoReadsTheRecordFirstGetsTheResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &outcome{replies: make(chan *nats.Msg, 2)}
+		stored := streams.Reply{Outcome: "done", Seq: 7}
+		if r := w.last(t.Context(), stored); r.Seq != stored.Seq || r.Result != "" {
+			t.Errorf("without a reply: %+v", r)
+		}
+		go func() {
+			time.Sleep(replyGrace / 2)
+			w.replies <- &nats.Msg{Data: []byte(`{"outcome":"progress","at":1}`)}
+			w.replies <- &nats.Msg{Data: []byte(`{"outcome":"done","result":"42"}`)}
+		}()
+		if r := w.last(t.Context(), stored); r.Result != "42" {
+			t.Errorf("the reply was not waited for: %+v", r)
+		}
+	})
 }
 
 func TestWaitEnds(t *testing.T) {
