@@ -126,7 +126,7 @@ const (
 
 // kept runs the command under a keeper, which is told again and again until when it may run.
 func (a *App) kept(h *operator.Hold, argv, env []string, ttl time.Duration) holdEnd {
-	k, err := startKeeper(argv, env, a.Asks)
+	k, err := startKeeper(argv, env, a.Asks, h.Until())
 	if err != nil {
 		return holdEnd{err: err}
 	}

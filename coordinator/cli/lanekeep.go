@@ -39,6 +39,8 @@ type keptCommand struct {
 	Argv []string `json:"argv"`
 	// Foreground gives the terminal at standard input to the command.
 	Foreground bool `json:"foreground"`
+	// Until is up to when the command may run, on the boot clock, unless more is heard.
+	Until time.Duration `json:"until"`
 }
 
 // keptWord is what it says: the process that it started, and how that ended.
@@ -56,7 +58,7 @@ type keeper struct {
 	ended chan holdEnd
 }
 
-func startKeeper(argv, env []string, terminal bool) (*keeper, error) {
+func startKeeper(argv, env []string, terminal bool, until time.Duration) (*keeper, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func startKeeper(argv, env []string, terminal bool) (*keeper, error) {
 		return nil, errors.Join(err, toOut.Close(), fromIn.Close())
 	}
 	k := &keeper{in: toOut, ended: make(chan holdEnd, 1)}
-	first, err := json.Marshal(keptCommand{argv, terminal})
+	first, err := json.Marshal(keptCommand{argv, terminal, until})
 	if err == nil {
 		_, err = toOut.Write(append(first, '\n'))
 	}
@@ -168,7 +170,7 @@ func keep() int {
 	}()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	until := clock.Boot() + firstWord
+	until := c.Until
 	beat := time.NewTicker(holdBeat)
 	defer beat.Stop()
 	hear := words
@@ -200,12 +202,8 @@ func keep() int {
 	}
 }
 
-const (
-	// firstWord is how long a keeper runs a command before it hears until when it may.
-	firstWord = time.Second
-	// goneBound is how long killed processes may take to be gone.
-	goneBound = 5 * time.Second
-)
+// goneBound is how long killed processes may take to be gone.
+const goneBound = 5 * time.Second
 
 // groupGone waits until no process of a group is left; false when that cannot be shown in time.
 func groupGone(pgid int) bool {
