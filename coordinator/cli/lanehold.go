@@ -149,7 +149,7 @@ func (a *App) kept(h *operator.Hold, argv, env []string, ttl time.Duration) hold
 		}
 		select {
 		case end := <-k.ended:
-			end.lost = lost && !end.stuck
+			end.lost = (lost || end.lost) && !end.stuck // who keeps the command may have known it first
 			return end
 		case s := <-signals:
 			k.say(saySignal, int64(s.(syscall.Signal)))

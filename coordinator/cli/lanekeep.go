@@ -49,6 +49,7 @@ type keptWord struct {
 	Ended bool   `json:"ended,omitempty"`
 	Code  int    `json:"code,omitempty"`
 	Stuck bool   `json:"stuck,omitempty"`
+	Late  bool   `json:"late,omitempty"` // it was killed because it might not run any longer
 	Error string `json:"error,omitempty"`
 }
 
@@ -108,7 +109,7 @@ func (k *keeper) listen(cmd *exec.Cmd, from *os.File) {
 		case w.Error != "":
 			end = holdEnd{err: errors.New(w.Error)}
 		case w.Ended:
-			end = holdEnd{code: w.Code, stuck: w.Stuck}
+			end = holdEnd{code: w.Code, stuck: w.Stuck, lost: w.Late}
 		case w.PID != 0:
 			pid = w.PID
 		}
@@ -170,7 +171,7 @@ func keep() int {
 	}()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	until := c.Until
+	until, late := c.Until, false
 	beat := time.NewTicker(holdBeat)
 	defer beat.Stop()
 	hear := words
@@ -182,7 +183,7 @@ func keep() int {
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			gone := groupGone(pid)
 			takeTerminal(c.Foreground)
-			_ = answer.Encode(keptWord{Ended: true, Code: statusOf(cmd.ProcessState), Stuck: !gone})
+			_ = answer.Encode(keptWord{Ended: true, Code: statusOf(cmd.ProcessState), Stuck: !gone, Late: late && !cmd.ProcessState.Exited()})
 			return exitDone
 		case w, open := <-hear:
 			switch {
@@ -197,6 +198,7 @@ func keep() int {
 		case <-beat.C:
 		}
 		if clock.Boot() >= until {
+			late = true
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 		}
 	}
