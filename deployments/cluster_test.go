@@ -35,19 +35,7 @@ func TestClusterConfiguration(t *testing.T) {
 		o.Cluster.Port, _ = strconv.Atoi(o.Routes[i].Port()) // of the test
 		all = append(all, startServer(t, o))
 	}
-	eventually(t, "a leader that has heard of all, and all up to date", func() bool {
-		leaders, heard, current := 0, 0, 0
-		for _, s := range all {
-			if s.JetStreamIsLeader() {
-				leaders++
-				heard = len(s.JetStreamClusterPeers())
-			}
-			if s.JetStreamIsCurrent() {
-				current++
-			}
-		}
-		return leaders == 1 && heard == 3 && current == 3
-	})
+	eventually(t, "a leader that has heard of all, and all up to date", func() bool { return natstest.Formed(all) })
 	policy := streams.DefaultPolicy()
 	policy.Replicas = 3
 	rolesCanDoTheirWork(t, all[1], policy)

@@ -71,10 +71,11 @@ func TestAJobThatNoProcessHadHasNoLog(t *testing.T) {
 	}
 }
 
-// A log that is slow for once, as on a busy host, loses no line of a job.
-func TestASlowLogHasAllLinesOfAJob(t *testing.T) {
+// logged is a pool with a log of its own.
+func logged(t *testing.T, name string, log func(lifecycle.LogLine)) lifecycle.Pool {
+	t.Helper()
 	cfg := children(t, "good")
-	cfg.Name, cfg.Log = "slow", func(lifecycle.LogLine) { time.Sleep(150 * time.Millisecond) }
+	cfg.Name, cfg.Log = name, log
 	pool, err := lifecycle.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +83,12 @@ func TestASlowLogHasAllLinesOfAJob(t *testing.T) {
 	if err := pool.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return pool
+}
+
+// A log that is slow for once, as on a busy host, loses no line of a job.
+func TestASlowLogHasAllLinesOfAJob(t *testing.T) {
+	pool := logged(t, "slow", func(lifecycle.LogLine) { time.Sleep(150 * time.Millisecond) })
 	r := pool.Run(t.Context(), lifecycle.Job{Kind: "print", Body: []byte("words\n")})
 	pool.Stop(t.Context())
 	if r.Cause != lifecycle.Done || r.Log != "words\nwords\n" {
@@ -91,16 +98,8 @@ func TestASlowLogHasAllLinesOfAJob(t *testing.T) {
 
 // A log that takes no lines holds up no answer for long.
 func TestALogThatHangsHoldsUpNoAnswer(t *testing.T) {
-	cfg := children(t, "good")
 	release := make(chan struct{})
-	cfg.Name, cfg.Log = "hangs", func(lifecycle.LogLine) { <-release }
-	pool, err := lifecycle.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pool.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	pool := logged(t, "hangs", func(lifecycle.LogLine) { <-release })
 	r := pool.Run(t.Context(), lifecycle.Job{Kind: "print", Body: []byte("words\n")})
 	close(release)
 	pool.Stop(t.Context())

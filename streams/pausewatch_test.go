@@ -128,25 +128,31 @@ func TestWatchPaused(t *testing.T) {
 	}
 }
 
-// What changed while the connection was down is told when it is back, and what did not is not told twice.
-func TestWatchPausedSurvivesTheServer(t *testing.T) {
+// watchTwo is a watch of a queue of which two lanes are paused, on a connection that goes with the server and comes back.
+func watchTwo(t *testing.T) (*natstest.Server, jetstream.JetStream, watching) {
+	t.Helper()
 	s := natstest.Start(t)
 	js := s.JetStream()
 	makeQueue(t, js, ci, func(p *streams.Policy) { p.Storage = streams.StorageFile })
-	ctx := within(t)
 	nc, err := nats.Connect(s.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	cut := must[jetstream.JetStream](t)(jetstream.New(nc))
+	t.Cleanup(nc.Close)
 	for _, raw := range []string{"build.1", "build.2"} {
-		if _, _, err := streams.PauseLane(ctx, js, ci, entity(t, raw), streams.PauseOptions{}); err != nil {
+		if _, _, err := streams.PauseLane(within(t), js, ci, entity(t, raw), streams.PauseOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w := watch(t, cut)
+	w := watch(t, must[jetstream.JetStream](t)(jetstream.New(nc)))
 	w.wants("+build.1", "+build.2", "complete")
+	return s, js, w
+}
+
+// What changed while the connection was down is told when it is back, and what did not is not told twice.
+func TestWatchPausedSurvivesTheServer(t *testing.T) {
+	s, js, w := watchTwo(t)
+	ctx := within(t)
 	for range 3 {
 		s.Restart()
 		retried(ctx, t, func(ctx context.Context) error {
@@ -186,22 +192,8 @@ func retried(ctx context.Context, t *testing.T, do func(context.Context) error) 
 
 // A key whose removal nobody told, because its bucket was made anew, is told as over.
 func TestWatchPausedFindsWhatVanished(t *testing.T) {
-	s := natstest.Start(t)
-	js := s.JetStream()
-	makeQueue(t, js, ci, func(p *streams.Policy) { p.Storage = streams.StorageFile })
+	s, js, w := watchTwo(t)
 	ctx := within(t)
-	nc, err := nats.Connect(s.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	for _, raw := range []string{"build.1", "build.2"} {
-		if _, _, err := streams.PauseLane(ctx, js, ci, entity(t, raw), streams.PauseOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w := watch(t, must[jetstream.JetStream](t)(jetstream.New(nc)))
-	w.wants("+build.1", "+build.2", "complete")
 	st, err := js.Stream(ctx, "KV_LANES_ci")
 	if err != nil {
 		t.Fatal(err)

@@ -79,13 +79,9 @@ func (d desk) apart(kills ...record.Kill) (holds int) {
 	return holds
 }
 
-// soonLost is the lease where the end of one is waited for. With a shorter one a host that stands still for two seconds
-// would end sessions that nobody meant.
-const soonLost = "10s"
-
 // A lane that is never idle is had again and again, in reasonable time, and nothing of it runs meanwhile.
 func TestHoldUnderLoad(t *testing.T) {
-	d := newDesk(t, "--lease", soonLost)
+	d := newDesk(t, "--lease", rig.SoonLost)
 	d.Host("w1", d.SleepPool(1, 3)).Start()
 	victim := d.Host("w2", d.SleepExec(2)).Start()
 	const lanes = 3
@@ -138,7 +134,7 @@ func TestHoldUnderLoad(t *testing.T) {
 
 // A command that waits for its lane and is interrupted leaves no pause behind; nor does it run.
 func TestAHoldThatIsInterruptedWhileItWaits(t *testing.T) {
-	d := newDesk(t, "--lease", soonLost)
+	d := newDesk(t, "--lease", rig.SoonLost)
 	d.Host("w1", d.SleepPool(1, 2)).Start()
 	d.Import(rig.Job{Entity: "build.1", Until: d.Path("go")}, rig.Job{Entity: "build.1"})
 	d.awaitRun("build.1")
@@ -170,7 +166,7 @@ func TestAHoldThatIsInterruptedWhileItWaits(t *testing.T) {
 func TestAHoldWhoseHolderIsGone(t *testing.T) {
 	for name, harm := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t, "--lease", soonLost)
+			d := newDesk(t, "--lease", rig.SoonLost)
 			d.Host("w1", d.SleepPool(1, 2)).Start()
 			b := d.hold("build.1", `{"op":1,"until":"`+d.Path("never")+`"}`)
 			run := d.awaitHeld()

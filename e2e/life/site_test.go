@@ -80,14 +80,7 @@ func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *site) write(name, text string) string {
 	s.t.Helper()
-	// No process may be started meanwhile: until it becomes another program it would have the file open for writing too, and
-	// such a file cannot be run.
-	syscall.ForkLock.RLock()
-	err := os.WriteFile(s.path(name), []byte(text), 0o755)
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	rig.Script(s.t, s.path(name), text)
 	return s.path(name)
 }
 

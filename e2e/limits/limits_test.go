@@ -81,8 +81,7 @@ func TestWorkersShareALimit(t *testing.T) {
 
 // A worker that dies gives its share back as soon as it is known to be dead, and no sooner.
 func TestDeadHolderFreesItsShare(t *testing.T) {
-	const lease = "10s" // of a shorter one, a host that stands still for two seconds would take one from who lives
-	s := newSystem(t, "--limit", "queue=4", "--lease", lease)
+	s := newSystem(t, "--limit", "queue=4", "--lease", rig.SoonLost)
 	a := s.Host("a", s.SleepExec(10)).Start()
 	end := s.Path("end")
 	s.publish(rig.Queue, lanes(30, "e", job{Until: end})...)
@@ -92,7 +91,7 @@ func TestDeadHolderFreesItsShare(t *testing.T) {
 	a.Kill()
 	from := time.Now()
 	s.Await("the other worker has the share", rig.Bound, func(t *fleet.Tail) bool { return len(t.OpenOf("b")) == 4 })
-	t.Logf("a holder of all 4 permits died; %s later the other worker ran 4 jobs (the lease is %s)", time.Since(from).Round(time.Millisecond), lease)
+	t.Logf("a holder of all 4 permits died; %s later the other worker ran 4 jobs (the lease is %s)", time.Since(from).Round(time.Millisecond), rig.SoonLost)
 	s.stays(4, time.Second)
 	s.Touch("end")
 	s.AwaitFinished(30, rig.Bound)

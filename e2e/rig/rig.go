@@ -35,6 +35,10 @@ const Queue = "q"
 // Bound is how long anything may take that is not slow by itself.
 const Bound = 2 * time.Minute
 
+// SoonLost is the lease where the end of one is waited for. With a shorter one a host that stands still for two seconds
+// would end sessions that nobody meant.
+const SoonLost = "10s"
+
 // Rig is one test's system.
 type Rig struct {
 	Dir string

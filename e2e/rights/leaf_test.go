@@ -16,7 +16,7 @@ import (
 
 // The same in another JetStream domain than that of the server that all are connected to.
 func TestEveryRoleCanWorkByALeafNode(t *testing.T) {
-	everyRoleCanWork(t, rig.NewLeaf(t, "--max-attempts", "1", "--lease", soonLost))
+	everyRoleCanWork(t, rig.NewLeaf(t, "--max-attempts", "1", "--lease", rig.SoonLost))
 }
 
 // What writes keys, reads ahead or takes snapshots works by a leaf node too: limits, pauses, holds, schedules, delays,

@@ -153,15 +153,7 @@ func TestTLSBetweenServers(t *testing.T) {
 		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 		all = append(all, s)
 	}
-	eventually(t, "a leader that knows what its peers have room for", func() bool {
-		leaders, peers := 0, 0
-		for _, s := range all {
-			if s.JetStreamIsLeader() {
-				leaders, peers = leaders+1, len(s.JetStreamClusterPeers())
-			}
-		}
-		return leaders == 1 && peers == len(all) && all[0].JetStreamIsCurrent() && all[1].JetStreamIsCurrent() && all[2].JetStreamIsCurrent()
-	})
+	eventually(t, "a leader that has heard of all, and all up to date", func() bool { return natstest.Formed(all) })
 	mine, mineKey := ca.issue("client", time.Hour)
 	t.Setenv("NATS_CA", ca.file())
 	t.Setenv("NATS_CERT", mine)

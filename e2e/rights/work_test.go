@@ -12,15 +12,11 @@ import (
 	"github.com/seriatim/seriatim/e2e/rig"
 )
 
-// soonLost is the lease where the end of one is waited for. With a shorter one a host that stands still for two seconds
-// would end sessions that nobody meant.
-const soonLost = "10s"
-
 // Each role can do its work: every command of the command line, and workers that finish, fail, die and hand over. All
 // rigs know the printed users only, so the rest of the end-to-end tests runs under these rights too; here it is looked
 // at that nothing was refused on the way.
 func TestEveryRoleCanWork(t *testing.T) {
-	everyRoleCanWork(t, rig.New(t, "--max-attempts", "1", "--lease", soonLost))
+	everyRoleCanWork(t, rig.New(t, "--max-attempts", "1", "--lease", rig.SoonLost))
 }
 
 func everyRoleCanWork(t *testing.T, r *rig.Rig) {

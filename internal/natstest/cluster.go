@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -103,6 +104,22 @@ func awaitPeers(t testing.TB, js jetstream.JetStream, dirs []string) {
 		return nil
 	})
 	tried("forgotten", folders(false))
+}
+
+// Formed reports whether servers are a cluster in which streams can be made: one of them leads and has heard of all, without
+// which it does not know what they have room for, and all are up to date. Any goroutine may call it.
+func Formed(all []*server.Server) bool {
+	leaders, heard, current := 0, 0, 0
+	for _, s := range all {
+		if s.JetStreamIsLeader() {
+			leaders++
+			heard = len(s.JetStreamClusterPeers())
+		}
+		if s.JetStreamIsCurrent() {
+			current++
+		}
+	}
+	return leaders == 1 && heard == len(all) && current == len(all)
 }
 
 // streamDir is a server's folder of a stream, empty when it has none.
