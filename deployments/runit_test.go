@@ -153,14 +153,9 @@ func (r *rehearsal) runs() int {
 }
 
 // running waits until the job has run so many times and has its two processes, and returns them and all of workerd's.
-// A job may run a moment before workerd says that its start is over; what ends it before that does not wait for jobs.
 func (r *rehearsal) running(times int) (life []int) {
 	r.t.Helper()
 	eventually(r.t, fmt.Sprintf("run %d of the job", times), func() bool { return r.runs() == times && len(r.pids()) == 2*times })
-	eventually(r.t, "the end of the start", func() bool {
-		_, of, begun := strings.Cut(r.log(), fmt.Sprintf(`"pid":%d,`, r.pid()))
-		return begun && strings.Contains(of, `"message":"running"`)
-	})
 	life = append(r.pids(), r.pid())
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", r.pid(), r.pid()))
 	if err != nil {
