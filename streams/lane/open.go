@@ -114,7 +114,7 @@ func (m *machine) decide() {
 }
 
 // endEmpty ends the turn of a lane without jobs. A stolen claim of one's own is released first: it would keep the lane
-// busy for as long as this session lives, because it is not released by its job's absence.
+// busy for as long as its session lives, because it is not released by its job's absence.
 func (m *machine) endEmpty() {
 	if m.claimed && m.claim.Stolen && m.claim.State == Running {
 		m.Phase = Marking

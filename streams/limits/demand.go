@@ -196,7 +196,7 @@ func (m *Machine) spread(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (1 + 0.4*m.random()))
 }
 
-// needed is how many permits this session has use for: for what runs, and for what waits in hand.
+// needed is how many permits the own session has use for: for what runs, and for what waits in hand.
 func (l *limit) needed(now time.Duration) int {
 	l.pass(now)
 	return l.inUse + len(l.coming)

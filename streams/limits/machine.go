@@ -86,7 +86,7 @@ type pending struct {
 	again   time.Duration
 	tries   int
 	write   Write
-	own     int // what the write leaves this session
+	own     int // what the write leaves to the own session
 	refused bool
 }
 
@@ -224,7 +224,7 @@ func (m *Machine) Missing(op Op) {
 	}
 	switch {
 	case l.rev == 0 && (l.write == nil || !l.write.refused):
-		l.read, l.heard = nil, m.now // nobody has written one, or this session's is on its way
+		l.read, l.heard = nil, m.now // nobody has written one, or the own session's is on its way
 	case !m.mayBePast(l):
 		l.read = nil
 		l.forget(m.now)

@@ -64,7 +64,7 @@ func (n *node) clock() time.Duration { return n.w.now + n.zero }
 // cutOff says whether the node is separated from the server.
 func (n *node) cutOff() bool { return n.cutFrom <= n.w.now && n.w.now < n.cutUntil }
 
-// believes says whether the node still holds this session.
+// believes says whether the node still holds the session.
 func (n *node) believes(session string) bool {
 	s := n.h.Session()
 	return n.up && s.ID == session && s.Phase == lane.SessionStands && n.clock() < s.Until
